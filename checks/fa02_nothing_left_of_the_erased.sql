@@ -1,0 +1,13 @@
+-- FA-2: notes, tags, chat texts and bodies of an erased follower are gone, and so is where the person works.
+SELECT f.id, 'card' AS what
+FROM follower f JOIN fan ON fan.follower_id = f.id
+WHERE f.erased_at IS NOT NULL AND (fan.note <> '' OR fan.erased_at IS NULL
+    OR EXISTS (SELECT 1 FROM fan_tag t WHERE t.follower_id = f.id AND t.merchant_id = fan.merchant_id))
+UNION ALL
+SELECT f.id, 'chat'
+FROM follower f JOIN inbox_event i ON i.follower_id = f.id
+WHERE f.erased_at IS NOT NULL AND (i.body IS NOT NULL OR i.reply IS NOT NULL) AND i.received_at <= f.erased_at
+UNION ALL
+SELECT f.id, 'work'
+FROM follower f JOIN staff_identity i ON i.follower_id = f.id
+WHERE f.erased_at IS NOT NULL
