@@ -1,0 +1,427 @@
+"""What an event does, decided before anything is written: a typed `match` over every kind of event.
+
+Nothing here touches the database; `bot.inbox` reads what is needed first and writes the result after.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, Final
+
+from bot import staff_links
+from bot.events import (
+    AuthorizationCancelled,
+    Event,
+    MenuClicked,
+    MenuScanned,
+    Message,
+    Scanned,
+    Subscribed,
+    TextMessage,
+    Unsubscribed,
+)
+from bot.store import Changes, CodeSeen, Ids, Post, StoredEpisode, StoredFollower, StoredLink, StoredTrial
+from core.clock import month_of
+from merchants import links
+from merchants.following import Episode, Fact, FactKind, Following, fold, is_same_follow
+from merchants.models import EpisodeSource, FollowStatus
+from qrcodes.attribution import FORMER_MERCHANT, VOID, Credit, Owner, OwnerAt, Rules, credit, credits
+from qrcodes.models import AttributionKind, WelcomeVariant
+from wechat.limits import WINDOWS, WindowTrigger
+
+ERASE_AFTER: Final = timedelta(hours=24)
+ERASE_AFTER_SILENT_LEAVE: Final = timedelta(days=7)
+"""When only the reconciler noticed that somebody left, there is more room for an error of ours (FA-2)."""
+
+ERASE_WORDS: Final = "确认删除我的信息"
+"""What a follower writes to have everything about them deleted at once."""
+
+
+class Step(StrEnum):
+    """Work an event leaves for the network, as kinds of outbox tasks."""
+
+    CHECK_FOLLOWER = "check_follower"
+    ERASE_FOLLOWER = "erase_follower"
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What came of one event: what its reply may need to know."""
+
+    variant: WelcomeVariant | None = None
+    """Which welcome fits; None where the event is not answered with one."""
+    code: CodeSeen | None = None
+    is_stale: bool = False
+    is_forgotten: bool = False
+    """It is about somebody erased and does not bring them back: it is counted, and nothing of it is kept."""
+    staff: staff_links.Answer | None = None
+    """What it did to a staff code: then this is what is answered, and nothing else."""
+
+
+@dataclass(slots=True)
+class Known:
+    """What the database holds about one event's follower and code, locked and read for this batch."""
+
+    follower: StoredFollower | None
+    last: StoredEpisode | None
+    history: tuple[list[StoredEpisode], list[Fact]] | None
+    """All episodes and all facts told before, where the newest episode alone does not decide."""
+    code: CodeSeen | None
+    context_merchant_id: int | None
+    owner_at: OwnerAt
+    rules: Rules
+    posts: Sequence[Post] = ()
+    """Where the follower works or has worked."""
+    trials: Sequence[StoredTrial] = ()
+    """What waits for the next scan of this code."""
+    link: StoredLink | None = None
+    """The staff code that was scanned, or whose number this may be."""
+
+
+@dataclass(slots=True)
+class Effects:
+    outcome: Outcome
+    steps: list[Step] = field(default_factory=list)
+
+
+def fact_of(event: Event, source: EpisodeSource) -> Fact | None:
+    """What the event says about following; None when it says nothing."""
+    match event:
+        case Subscribed():
+            return Fact(event.occurred_at, FactKind.FOLLOW, source, scene_of(event))
+        case Unsubscribed() | AuthorizationCancelled():
+            return Fact(event.occurred_at, FactKind.LEAVE, source)
+        case _ if event.proves_follow:
+            return Fact(event.occurred_at, FactKind.SIGN, source)
+        case _:
+            return None
+
+
+def scene_of(event: Event) -> str | None:
+    """The scene a scan carried, whether it led to a follow or not. A staff code is nobody's traffic: it has none."""
+    match event:
+        case Subscribed(scene=scene) | Scanned(scene=scene):
+            return None if scene is None or links.is_scene(scene) else scene
+        case _:
+            return None
+
+
+def is_scan(event: Event) -> bool:
+    """Whether somebody scanned a code, ours or a merchant's."""
+    return isinstance(event, Subscribed | Scanned) and event.scene is not None
+
+
+def trigger_of(event: Event) -> WindowTrigger | None:
+    """The customer-service window the event opens."""
+    match event:
+        case Message():
+            return WindowTrigger.MESSAGE
+        case MenuClicked() | MenuScanned():
+            return WindowTrigger.MENU_CLICK
+        case Subscribed():
+            return WindowTrigger.FOLLOW
+        case Scanned():
+            return WindowTrigger.SCAN
+        case _:
+            return None
+
+
+def needs_history(fact: Fact, follower: StoredFollower, last: StoredEpisode | None) -> bool:
+    """Whether the newest episode alone cannot tell what the fact means: it came late, or retells a follow."""
+    if follower.as_of is None:
+        return False
+    if fact.at > follower.as_of:
+        return fact.kind is FactKind.FOLLOW and last is not None and is_same_follow(last.episode, fact)
+    is_inside = last is not None and last.episode.ended_at is None and fact.at >= last.episode.started_at
+    return not (fact.kind is FactKind.SIGN and is_inside and follower.status is FollowStatus.FOLLOWING)
+
+
+def apply(
+    event: Event,
+    *,
+    source: EpisodeSource,
+    inbox_id: int,
+    known: Known,
+    ids: Ids,
+    changes: Changes,
+    fan_number: Callable[[int, int], str],
+) -> Effects:
+    """Add everything the event does to `changes`, except its own inbox row, and say what came of it."""
+    follower = known.follower
+    if follower is None:
+        return Effects(Outcome())
+    effects = Effects(Outcome(code=known.code))
+    fact = fact_of(event, source)
+    if fact is None:
+        effects.outcome.is_forgotten = follower.erased_at is not None
+        return effects
+    is_stale = effects.outcome.is_stale = _is_stale(fact, follower)
+    stored, following, verdicts = _follow_state(fact, known)
+    # What comes late, or from who is gone, brings nobody back.
+    brings_back = not is_stale and following.status is not FollowStatus.GONE
+    effects.outcome.is_forgotten = follower.erased_at is not None and not brings_back
+    _write_episodes(follower.id, stored, following, verdicts, ids=ids, changes=changes)
+    if is_stale:
+        changes["seen"].append({"id": follower.id, "seen_at": fact.at})
+    else:
+        _write_follower(follower, fact, following, event=event, changes=changes)
+        _plan_checks(following, effects)
+    if source is not EpisodeSource.PRE_EXISTING:
+        # What was scanned before the account went live here is nobody's traffic.
+        _write_scan(event, fact, known, inbox_id=inbox_id, changes=changes)
+    _write_fans(
+        fact,
+        event,
+        known,
+        following,
+        verdicts,
+        is_forgotten=effects.outcome.is_forgotten,
+        changes=changes,
+        fan_number=fan_number,
+    )
+    if source is EpisodeSource.EVENT:
+        _write_window(event, known, inbox_id=inbox_id, changes=changes)
+        if not (is_stale or effects.outcome.is_forgotten):
+            effects.outcome.staff = staff_links.act(
+                event, follower.id, link=known.link, posts=known.posts, changes=changes
+            )
+        if effects.outcome.staff is None:
+            effects.outcome.variant = _welcome_variant(event, verdicts)
+    if _asks_to_be_forgotten(event):
+        # However late it comes: a request stays one until it is met.
+        effects.steps.append(Step.ERASE_FOLLOWER)
+    return effects
+
+
+def _asks_to_be_forgotten(event: Event) -> bool:
+    match event:
+        case TextMessage(content=content):
+            return content.strip() == ERASE_WORDS
+        case _:
+            return isinstance(event, AuthorizationCancelled)
+
+
+def _is_stale(fact: Fact, follower: StoredFollower) -> bool:
+    return follower.as_of is not None and fact.at < follower.as_of
+
+
+def _follow_state(fact: Fact, known: Known) -> tuple[list[StoredEpisode], Following, list[Credit]]:
+    """The episodes we had, those we have now, and the verdict over each of the latter."""
+    follower = known.follower
+    assert follower is not None  # noqa: S101
+    if known.history is not None:
+        stored, facts = known.history
+        following = fold([*facts, fact])
+        return stored, following, credits(following.episodes, known.owner_at, known.rules)
+    stored = [] if known.last is None else [known.last]
+    start = Following(follower.status, follower.as_of, tuple(one.episode for one in stored))
+    if follower.as_of is not None and fact.at <= follower.as_of:
+        return stored, start, [one.credit for one in stored]
+    following = fold([fact], start)
+    verdicts = [one.credit for one in stored]
+    for episode in following.episodes[len(stored) :]:
+        previous = (following.episodes[len(verdicts) - 1], verdicts[-1]) if verdicts else None
+        verdicts.append(credit(episode, previous, known.owner_at, known.rules))
+    return stored, following, verdicts
+
+
+def _write_episodes(
+    follower_id: int,
+    stored: Sequence[StoredEpisode],
+    following: Following,
+    verdicts: Sequence[Credit],
+    *,
+    ids: Ids,
+    changes: Changes,
+) -> None:
+    """Bring the stored episodes to what is now known: what differs is superseded, never edited away."""
+    by_start = {one.episode.started_at: one for one in stored}
+    for episode, verdict in zip(following.episodes, verdicts, strict=True):
+        before = by_start.pop(episode.started_at, None)
+        if before is None:
+            episode_id, attribution_id = ids.episodes.pop(), ids.attributions.pop()
+            changes["new_episodes"].append(
+                {"id": episode_id, "follower_id": follower_id, "started_at": episode.started_at,
+                 "ended_at": episode.ended_at, "source": episode.source, "scene": episode.scene,
+                 "attribution_id": attribution_id}
+            )  # fmt: skip
+            _write_attribution(attribution_id, episode_id, follower_id, episode, verdict, None, changes)
+            continue
+        attribution_id = before.attribution_id
+        if verdict != before.credit:
+            attribution_id = ids.attributions.pop()
+            _write_attribution(attribution_id, before.id, follower_id, episode, verdict, before.attribution_id, changes)
+        if episode != before.episode or attribution_id != before.attribution_id:
+            kind = "changed_episodes" if episode.ended_at is None else "ended_episodes"
+            changes[kind].append(_changed(before.id, episode, attribution_id, is_void=False))
+    for gone in by_start.values():
+        attribution_id = ids.attributions.pop()
+        void = Credit(AttributionKind.VOID, None, None, VOID, gone.credit.rule_version)
+        _write_attribution(attribution_id, gone.id, follower_id, gone.episode, void, gone.attribution_id, changes)
+        ended = Episode(
+            gone.episode.started_at,
+            gone.episode.source,
+            gone.episode.scene,
+            gone.episode.ended_at or gone.episode.started_at,
+        )
+        changes["ended_episodes"].append(_changed(gone.id, ended, attribution_id, is_void=True))
+
+
+def _changed(episode_id: int, episode: Episode, attribution_id: int, *, is_void: bool) -> dict[str, Any]:
+    return {"id": episode_id, "ended_at": episode.ended_at, "source": episode.source, "scene": episode.scene,
+            "attribution_id": attribution_id, "is_void": is_void}  # fmt: skip
+
+
+def _write_attribution(
+    attribution_id: int,
+    episode_id: int,
+    follower_id: int,
+    episode: Episode,
+    verdict: Credit,
+    supersedes: int | None,
+    changes: Changes,
+) -> None:
+    changes["attributions"].append(
+        {"id": attribution_id, "episode_id": episode_id, "follower_id": follower_id, "merchant_id": verdict.merchant_id,
+         "code_id": verdict.code_id, "kind": verdict.kind, "followed_at": episode.started_at, "rule": verdict.rule,
+         "rule_version": verdict.rule_version, "source": episode.source, "supersedes": supersedes}
+    )  # fmt: skip
+
+
+def _write_follower(
+    follower: StoredFollower, fact: Fact, following: Following, *, event: Event, changes: Changes
+) -> None:
+    is_gone = following.status is FollowStatus.GONE
+    erase_due_at: datetime | None = None
+    if is_gone and follower.erased_at is None:
+        # An ambiguous status had an event that told of the leave; only which came last was open.
+        noticed_late = fact.source is not EpisodeSource.EVENT and follower.status is not FollowStatus.AMBIGUOUS
+        erase_due_at = fact.at + (ERASE_AFTER_SILENT_LEAVE if noticed_late else ERASE_AFTER)
+    changes["followers"].append(
+        {"id": follower.id, "openid": follower.openid if is_gone else event.openid, "status": following.status,
+         "as_of": following.as_of, "erase_due_at": erase_due_at, "erased_at": follower.erased_at if is_gone else None,
+         "seen_at": fact.at}
+    )  # fmt: skip
+
+
+def _plan_checks(following: Following, effects: Effects) -> None:
+    """Ask the platform where we only guess: an implied follow just begun, or a status that is ambiguous."""
+    newest = following.episodes[-1] if following.episodes else None
+    is_guess = (
+        newest is not None
+        and newest.ended_at is None
+        and newest.source is EpisodeSource.IMPLIED
+        and newest.started_at == following.as_of
+    )
+    if is_guess or following.status is FollowStatus.AMBIGUOUS:
+        effects.steps.append(Step.CHECK_FOLLOWER)
+
+
+def _write_scan(event: Event, fact: Fact, known: Known, *, inbox_id: int, changes: Changes) -> None:
+    """Record the scan, for the code's owner at that moment or for nobody; a follow told twice was one scan."""
+    scene = scene_of(event)
+    if scene is None or known.follower is None:
+        return
+    if isinstance(event, Subscribed) and _was_told(fact, known):
+        return
+    owner = None if known.code is None else known.code.owner
+    ticket = event.ticket if isinstance(event, Subscribed | Scanned) else None
+    recorded = None if known.code is None else known.code.ticket
+    changes["scans"].append(
+        {"month": month_of(event.occurred_at), "inbox_id": inbox_id, "follower_id": known.follower.id,
+         "code_id": owner and owner.code_id, "merchant_id": owner and owner.merchant_id, "scene": scene,
+         "scanned_at": event.occurred_at, "led_to_follow": isinstance(event, Subscribed),
+         "suspect": bool(ticket and recorded and ticket != recorded),
+         "by_staff": owner is not None and any(p.holds(owner.merchant_id, event.occurred_at) for p in known.posts),
+         "is_test": owner is not None and _is_test(event.occurred_at, known.trials, changes)}
+    )  # fmt: skip
+
+
+def _is_test(at: datetime, trials: Sequence[StoredTrial], changes: Changes) -> bool:
+    """Whether the code was waiting for a test scan at that moment; of several scans the first to be told is it."""
+    for trial in trials:
+        if not trial.is_used and trial.armed_at <= at < trial.expires_at:
+            trial.is_used = True
+            changes["used_trials"].append({"id": trial.id, "used_at": at})
+            return True
+    return False
+
+
+def _was_told(fact: Fact, known: Known) -> bool:
+    """Whether another source has already told of this follow."""
+    if known.history is None:
+        return False
+    return any(
+        told.kind is FactKind.FOLLOW
+        and told.scene == fact.scene
+        and (told.source is not fact.source)
+        and is_same_follow(
+            Episode(min(told.at, fact.at), told.source), Fact(max(told.at, fact.at), fact.kind, fact.source)
+        )
+        for told in known.history[1]
+    )
+
+
+def _write_fans(
+    fact: Fact,
+    event: Event,
+    known: Known,
+    following: Following,
+    verdicts: Sequence[Credit],
+    *,
+    is_forgotten: bool,
+    changes: Changes,
+    fan_number: Callable[[int, int], str],
+) -> None:
+    """A scan is a touch in the list of the code's owner; who comes back is in the list of whom they are credited to.
+
+    A touch of somebody who stays forgotten is counted on a card that stays erased.
+    """
+    follower = known.follower
+    assert follower is not None  # noqa: S101
+    owner: Owner | None = None if known.code is None or scene_of(event) is None else known.code.owner
+    if owner is not None:
+        changes["fans"].append(
+            {"merchant_id": owner.merchant_id, "follower_id": follower.id, "at": event.occurred_at,
+             "code_id": owner.code_id, "number": fan_number(owner.merchant_id, follower.id),
+             "erased_at": follower.as_of if is_forgotten else None}
+        )  # fmt: skip
+    if is_forgotten or fact.kind is FactKind.LEAVE or not verdicts or following.episodes[-1].started_at != fact.at:
+        return
+    verdict = verdicts[-1]
+    if verdict.rule == FORMER_MERCHANT and (owner is None or verdict.merchant_id != owner.merchant_id):
+        changes["returned_fans"].append({"merchant_id": verdict.merchant_id, "follower_id": follower.id})
+
+
+def _write_window(event: Event, known: Known, *, inbox_id: int, changes: Changes) -> None:
+    trigger = trigger_of(event)
+    if trigger is None or known.follower is None:
+        return
+    rule = WINDOWS[trigger]
+    scanned = None if known.code is None else known.code.owner.merchant_id
+    changes["windows"].append(
+        {"inbox_id": inbox_id, "follower_id": known.follower.id, "merchant_id": scanned or known.context_merchant_id,
+         "trigger": trigger, "opened_at": event.occurred_at, "expires_at": event.occurred_at + rule.lasts,
+         "allowance": rule.messages}
+    )  # fmt: skip
+
+
+def _welcome_variant(event: Event, verdicts: Sequence[Credit]) -> WelcomeVariant | None:
+    match event:
+        case Subscribed():
+            is_return = bool(verdicts) and verdicts[-1].kind is AttributionKind.RETURNING
+            return WelcomeVariant.BACK if is_return else WelcomeVariant.FIRST
+        case Scanned():
+            return WelcomeVariant.ALREADY
+        case _:
+            return None
+
+
+def kinds_of_events() -> list[type[Event]]:
+    """Every concrete type of event."""
+
+    def below(kind: type[Event]) -> list[type[Event]]:
+        return [kind, *(leaf for child in kind.__subclasses__() for leaf in below(child))]
+
+    return [kind for kind in below(Event) if hasattr(kind, "kind")]

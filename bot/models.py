@@ -1,0 +1,128 @@
+"""The conversation: every event once, what was answered, and the windows it opened."""
+
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    CheckConstraint,
+    Date,
+    ForeignKey,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    Sequence,
+    SmallInteger,
+    Text,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.database import Base
+from core.models import Timestamp
+from core.personal import PLAIN, personal
+from merchants.models import ACCOUNT_FK, NOW
+
+INBOX_IDS = Sequence("inbox_event_id_seq", metadata=Base.metadata)
+CHAT = personal("answering, and proving what was said", "30 days, or erasure if earlier")
+
+
+class InboxEvent(Base):
+    """One logical event of the platform, under its dedupe key (EV-2), with the reply it was answered with.
+
+    `kind`, `event_at` and `scene` stay after the body is gone: from them a follower's history can be told again.
+    """
+
+    __tablename__ = "inbox_event"
+    __table_args__ = (
+        UniqueConstraint("account_id", "dedupe_key", "month"),
+        Index("ix_inbox_event_follower_id_event_at", "follower_id", "event_at"),
+        Index("ix_inbox_event_body", "received_at", postgresql_where=text("body IS NOT NULL")),
+        {"postgresql_partition_by": "RANGE (month)"},
+    )
+
+    id: Mapped[int] = mapped_column(
+        BigInteger, INBOX_IDS, server_default=INBOX_IDS.next_value(), primary_key=True, autoincrement=False
+    )
+    month: Mapped[date] = mapped_column(Date, primary_key=True)
+    account_id: Mapped[int] = mapped_column(SmallInteger)
+    dedupe_key: Mapped[str] = mapped_column(Text, info=PLAIN)
+    source: Mapped[str] = mapped_column(Text, info=PLAIN)
+    kind: Mapped[str] = mapped_column(Text, info=PLAIN)
+    event_at: Mapped[datetime] = mapped_column(Timestamp)
+    received_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
+    follower_id: Mapped[int | None] = mapped_column(BigInteger)
+    scene: Mapped[str | None] = mapped_column(Text, info=PLAIN)
+    body: Mapped[dict[str, Any] | None] = mapped_column(JSONB, info=CHAT)
+    reply: Mapped[dict[str, Any] | None] = mapped_column(JSONB, info=CHAT)
+
+
+class DeadLetter(Base):
+    """An authentic delivery that could not be used: kept for the operator, answered 200, for a retry cannot help."""
+
+    __tablename__ = "dead_letter"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey(ACCOUNT_FK))
+    digest: Mapped[bytes] = mapped_column(LargeBinary, unique=True, info=PLAIN)
+    reason: Mapped[str] = mapped_column(Text, info=PLAIN)
+    body: Mapped[str | None] = mapped_column(Text, info=CHAT)
+    deliveries: Mapped[int] = mapped_column(Integer, server_default=text("1"))
+    received_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
+
+
+class MessageWindow(Base):
+    """A customer-service window a follower opened, with the merchant whose conversation it belongs to (BC-10)."""
+
+    __tablename__ = "message_window"
+    __table_args__ = (
+        CheckConstraint("trigger IN ('message', 'menu_click', 'follow', 'scan')", name="trigger"),
+        CheckConstraint("used BETWEEN 0 AND allowance", name="allowance"),
+        Index("ix_message_window_follower_id_expires_at", "follower_id", "expires_at"),
+        Index("ix_message_window_expires_at", "expires_at"),
+    )
+
+    inbox_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    follower_id: Mapped[int] = mapped_column(ForeignKey("follower.id"))
+    merchant_id: Mapped[int | None] = mapped_column(ForeignKey("merchant.id"))
+    trigger: Mapped[str] = mapped_column(Text, info=PLAIN)
+    opened_at: Mapped[datetime] = mapped_column(Timestamp)
+    expires_at: Mapped[datetime] = mapped_column(Timestamp)
+    allowance: Mapped[int] = mapped_column(SmallInteger)
+    used: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+
+
+class MessageState(StrEnum):
+    PLANNED = "planned"
+    CALLING = "calling"
+    SENT = "sent"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+    SKIPPED = "skipped"
+
+
+class FollowUp(Base):
+    """One customer-service message owed after a reply. `calling` is committed before the call; an outcome nobody
+    knows stays `unknown` and is never sent again."""
+
+    __tablename__ = "follow_up"
+    __table_args__ = (
+        UniqueConstraint("inbox_id", "position"),
+        CheckConstraint("state IN ('planned', 'calling', 'sent', 'refused', 'unknown', 'skipped')", name="state"),
+        Index("ix_follow_up_follower_id", "follower_id"),
+        Index("ix_follow_up_calling", "calling_at", postgresql_where=text("state = 'calling'")),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    inbox_id: Mapped[int] = mapped_column(BigInteger)
+    follower_id: Mapped[int] = mapped_column(ForeignKey("follower.id"))
+    welcome_id: Mapped[int] = mapped_column(ForeignKey("welcome.id"))
+    position: Mapped[int] = mapped_column(SmallInteger)
+    state: Mapped[str] = mapped_column(Text, server_default=MessageState.PLANNED, info=PLAIN)
+    calling_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    errcode: Mapped[int | None] = mapped_column(Integer)
+    created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)

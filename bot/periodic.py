@@ -1,0 +1,67 @@
+"""What the scheduler starts by itself."""
+
+from datetime import datetime, time, timedelta
+from typing import Final
+
+import structlog
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from bot import erasers, follow_ups, notices, reconcile, retention
+from core.clock import business_day
+from core.partitions import ensure_ahead
+from core.scheduler import Periodic
+from qrcodes import alarms, rollups
+
+OUTAGE: Final = timedelta(seconds=15)
+"""WeChat gives up on an event after about as long: a longer silence may have lost some."""
+
+log = structlog.get_logger(__name__)
+
+
+def note_alive(session: Session, now: datetime, *, who: str = "scheduler") -> None:
+    """Called every few seconds by whoever must be there for events to arrive, and at its start.
+
+    If nobody by that name was heard of for longer than an `OUTAGE`, that is noted for the charts, and one comparison
+    with the platform's list is owed.
+    Silence is measured on real time: moving the clock is no outage.
+    """
+    name = {"name": f"alive:{who}"}
+    silence: timedelta | None = session.execute(
+        text("SELECT clock_timestamp() - last_started_at FROM periodic_run WHERE name = :name FOR UPDATE"), name
+    ).scalar()
+    session.execute(
+        text("""
+            INSERT INTO periodic_run (name, last_started_at) VALUES (:name, clock_timestamp())
+            ON CONFLICT (name) DO UPDATE SET last_started_at = excluded.last_started_at"""),
+        name,
+    )
+    if silence is not None and silence > OUTAGE:
+        session.execute(
+            text("INSERT INTO outage (who, began_at, ended_at) VALUES (:who, app_now() - :silence, app_now())"),
+            {"who": who, "silence": silence},
+        )
+        log.warning("outage over", who=who, seconds=round(silence.total_seconds()))
+        reconcile.owe(session, now)
+
+
+def make_partitions(session: Session, now: datetime) -> None:
+    """Months are there before their first row is."""
+    ensure_ahead(session, business_day(now))
+
+
+TASKS: Final = (
+    Periodic("alive", note_alive, every=timedelta(0)),
+    Periodic("traffic", rollups.keep_up, every=timedelta(0)),
+    Periodic("lost follow-ups", follow_ups.give_up_lost_calls, every=timedelta(seconds=30)),
+    Periodic("lost notices", notices.give_up_lost_calls, every=timedelta(seconds=30)),
+    Periodic("first fans", notices.tell_of_first_fans, every=timedelta(minutes=1)),
+    Periodic("ending codes", notices.tell_of_ending_codes, daily_at=time(8, 30)),
+    Periodic("ambiguous followers", reconcile.owe_decisions, every=timedelta(minutes=1)),
+    Periodic("due erasures", erasers.owe_due, every=timedelta(minutes=1)),
+    Periodic("partitions", make_partitions, daily_at=time(0, 20)),
+    Periodic("reconcile", reconcile.owe, daily_at=time(3, 10)),
+    Periodic("retention", retention.owe, daily_at=time(3, 40)),
+    Periodic("traffic alarms", alarms.judge_yesterday, daily_at=time(7, 0)),
+    Periodic("restatements", rollups.forget_restatements, daily_at=time(3, 50)),
+)

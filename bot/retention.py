@@ -1,0 +1,99 @@
+"""Keeping no longer than promised: texts after 30 days, what is over and done with after a while."""
+
+from datetime import datetime, timedelta
+from typing import Final
+
+import structlog
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from core import outbox
+from core.database import Role, rows_changed
+from core.outbox import Task
+from core.runtime import Runtime
+
+FORGET: Final = "forget_old"
+TEXTS_KEPT: Final = timedelta(days=30)
+WINDOWS_KEPT: Final = timedelta(days=40)
+NOTICES_KEPT: Final = timedelta(days=90)
+LINKS_KEPT: Final = timedelta(days=1)
+LISTS_KEPT: Final = timedelta(days=7)
+ROWS_AT_ONCE: Final = 5_000
+"""Rows of one transaction: few enough that nobody waits behind it."""
+
+# Each is repeated until it finds nothing more.
+_RULES: Final = {
+    "texts": """
+        UPDATE inbox_event e SET body = NULL, reply = NULL
+        FROM (SELECT id, month FROM inbox_event WHERE received_at < :texts AND body IS NOT NULL LIMIT :most) old
+        WHERE e.id = old.id AND e.month = old.month""",
+    "dead letters": """
+        UPDATE dead_letter SET body = NULL
+        WHERE id IN (SELECT id FROM dead_letter WHERE received_at < :texts AND body IS NOT NULL LIMIT :most)""",
+    "windows": """
+        DELETE FROM message_window
+        WHERE inbox_id IN (SELECT inbox_id FROM message_window WHERE expires_at < :windows LIMIT :most)""",
+    "sessions": """
+        DELETE FROM login_session
+        WHERE id IN (SELECT id FROM login_session WHERE expires_at < :now LIMIT :most)""",
+    "invitations": """
+        DELETE FROM invitation
+        WHERE id IN (SELECT id FROM invitation WHERE expires_at < :now LIMIT :most)""",
+    "staff codes": """
+        DELETE FROM staff_link
+        WHERE id IN (SELECT id FROM staff_link WHERE expires_at < :links LIMIT :most)""",
+    "sign-in steps": """
+        DELETE FROM sign_in_step
+        WHERE id IN (SELECT id FROM sign_in_step WHERE expires_at < :now LIMIT :most)""",
+    "ended bindings": """
+        DELETE FROM staff_identity
+        WHERE id IN (SELECT id FROM staff_identity WHERE unbound_at < :windows LIMIT :most)""",
+    "trials": """
+        DELETE FROM code_trial
+        WHERE id IN (SELECT id FROM code_trial WHERE expires_at < :windows LIMIT :most)""",
+    "notices": """
+        DELETE FROM staff_notice
+        WHERE id IN (SELECT id FROM staff_notice WHERE created_at < :notices LIMIT :most)""",
+    "lists nobody said go to": """
+        DELETE FROM code_batch
+        WHERE id IN (SELECT id FROM code_batch WHERE job_id IS NULL AND created_at < :lists LIMIT :most)""",
+    # Their files go with them.
+    "long jobs": """
+        DELETE FROM long_job
+        WHERE id IN (SELECT id FROM long_job WHERE expires_at < :now LIMIT :most)""",
+}
+
+log = structlog.get_logger(__name__)
+
+
+def owe(session: Session, now: datetime) -> None:
+    """Owe the day's forgetting."""
+    outbox.add(session, kind=FORGET, dedupe_key=f"{FORGET}:{now:%Y-%m-%dT%H}", payload={})
+
+
+def forget_old(runtime: Runtime, task: Task) -> None:  # noqa: ARG001
+    """Apply every rule. May stop anywhere and be run again."""
+    now = runtime.now()
+    limits = {
+        "now": now,
+        "texts": now - TEXTS_KEPT,
+        "windows": now - WINDOWS_KEPT,
+        "links": now - LINKS_KEPT,
+        "notices": now - NOTICES_KEPT,
+        "lists": now - LISTS_KEPT,
+        "most": ROWS_AT_ONCE,
+    }
+    for name, rule in _RULES.items():
+        total = 0
+        while True:
+            with runtime.transaction(Role.PLATFORM, statement_timeout_s=30) as session:
+                changed = rows_changed(session.execute(text(rule), limits))
+            total += changed
+            if changed < ROWS_AT_ONCE:
+                break
+        if total:
+            log.info("forgotten in time", what=name, rows=total)
+    while True:
+        with runtime.transaction(Role.PLATFORM, statement_timeout_s=30) as session:
+            if outbox.forget_finished(session) < outbox.FORGET_AT_ONCE:
+                break

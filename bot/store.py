@@ -1,0 +1,546 @@
+"""The inbox's reads and writes: set-based, one statement for a whole batch of events, so that a batch of sixteen
+costs little more than one event alone.
+
+Rows travel as one JSON document per statement and come out of `jsonb_to_recordset`.
+"""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any, TypeVar
+
+import orjson
+import psycopg
+from sqlalchemy.orm import Session
+
+from core.clock import month_of
+from merchants.following import Episode, Fact, FactKind
+from merchants.models import EpisodeSource, FollowStatus, LinkPurpose, LinkState
+from qrcodes.attribution import Credit, Owner
+from qrcodes.models import AttributionKind
+
+CONTEXT_LASTS = timedelta(hours=48)
+"""How long after a scan a conversation still counts as one with that merchant: as long as a message window."""
+
+
+def as_json(rows: Iterable[Mapping[str, Any]]) -> str:
+    return orjson.dumps(list(rows)).decode()
+
+
+@dataclass(slots=True)
+class StoredFollower:
+    """A follower's row, locked until the transaction ends."""
+
+    id: int
+    person_key: bytes
+    openid: str | None
+    status: FollowStatus
+    as_of: datetime | None
+    erased_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEpisode:
+    """An episode with the attribution in force."""
+
+    id: int
+    episode: Episode
+    attribution_id: int
+    credit: Credit
+
+
+@dataclass(frozen=True, slots=True)
+class CodeSeen:
+    """A code at the moment of a scan, with what a welcome needs to know."""
+
+    owner: Owner
+    public_id: str
+    ticket: str | None
+    label: str
+    place: str
+    merchant_name: str
+    community_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """A follower's work for a merchant (None: for the platform), for as long as the WeChat identity was bound to it."""
+
+    merchant_id: int | None
+    since: datetime
+    until: datetime | None
+    may_sign_in: bool
+
+    def holds(self, merchant_id: int, at: datetime) -> bool:
+        """Whether it was that merchant's at that moment."""
+        return self.merchant_id == merchant_id and self.since <= at and (self.until is None or at < self.until)
+
+
+@dataclass(slots=True)
+class StoredTrial:
+    """A code that waits for its test scan, locked; a batch that has used it says so here."""
+
+    id: int
+    armed_at: datetime
+    expires_at: datetime
+    is_used: bool = False
+
+
+@dataclass(slots=True)
+class StoredLink:
+    """A staff code, locked; what a batch does with it shows here at once, so that the batch's next event sees it."""
+
+    id: int
+    scene: str
+    purpose: LinkPurpose
+    number: str
+    device: str
+    state: LinkState
+    follower_id: int | None
+    scanned_at: datetime | None
+    expires_at: datetime
+    staff_name: str | None
+    merchant_name: str | None
+
+
+Driver = psycopg.Connection[tuple[Any, ...]]
+
+
+def driver(session: Session) -> Driver:
+    """The session's own connection, in its transaction, without the layers that cost more than the statements."""
+    connection = session.connection().connection.driver_connection
+    assert isinstance(connection, psycopg.Connection)  # noqa: S101
+    return connection
+
+
+# Whoever is known is locked first, in one order, and newcomers are added after, in one order: a batch that waits for
+# another's newcomer holds nothing that the other still wants.
+_LOCK = """
+    WITH known AS MATERIALIZED (
+        SELECT id, person_key, openid, status, state_as_of, erased_at FROM follower
+        WHERE account_id = %(account)s AND person_key = ANY(%(keys)s::bytea[])
+        ORDER BY id FOR UPDATE
+    ), added AS (
+        INSERT INTO follower (account_id, openid, person_key, first_seen_at, last_seen_at)
+        SELECT %(account)s, r.openid, decode(r.person_key, 'hex'), r.seen, r.seen
+        FROM jsonb_to_recordset(%(people)s) AS r(openid text, person_key text, seen timestamptz)
+        WHERE decode(r.person_key, 'hex') NOT IN (SELECT person_key FROM known)
+        ORDER BY r.person_key
+        ON CONFLICT DO NOTHING
+        RETURNING id, person_key, openid, status, state_as_of, erased_at
+    )
+    SELECT * FROM known UNION ALL SELECT * FROM added"""
+
+_KEY_ANEW = """
+    UPDATE follower SET person_key = decode(r.person_key, 'hex')
+    FROM jsonb_to_recordset(%(people)s) AS r(openid text, person_key text)
+    WHERE follower.account_id = %(account)s AND follower.openid = r.openid
+      AND follower.person_key <> decode(r.person_key, 'hex')"""
+
+
+def lock_followers(
+    connection: Driver,
+    account_id: int,
+    people: Mapping[bytes, tuple[str, datetime]],
+    unless_new: Sequence[bytes] = (),
+) -> dict[bytes, StoredFollower]:
+    """Make sure that every person has a follower row, and lock the rows in id order.
+
+    `people` maps person keys to openid and time seen; those in `unless_new` are locked too but never added. Two
+    batches that share followers wait for each other here instead of deadlocking later.
+    """
+    if not people and not unless_new:
+        return {}
+    given = {
+        "account": account_id,
+        "people": as_json(
+            {"openid": openid, "person_key": key.hex(), "seen": seen} for key, (openid, seen) in people.items()
+        ),
+        "keys": [*people, *unless_new],
+    }
+    found = connection.execute(_LOCK, given).fetchall()
+    if len({row[1] for row in found} & people.keys()) < len(people):
+        # Somebody else's batch added one of them after our snapshot was taken, or one is known by the key that a
+        # former SECRET_KEY made.
+        connection.execute(_KEY_ANEW, given)
+        found = connection.execute(_LOCK, given).fetchall()
+    return {row[1]: StoredFollower(row[0], row[1], row[2], FollowStatus(row[3]), row[4], row[5]) for row in found}
+
+
+def drop_followers(connection: Driver, follower_ids: Sequence[int]) -> None:
+    """Take back rows that `lock_followers` has just added for people of whom there is nothing to keep."""
+    connection.execute("DELETE FROM follower WHERE id = ANY(%s) AND state_as_of IS NULL", (list(follower_ids),))
+
+
+EPISODE_COLUMNS = """
+    e.follower_id, e.id, e.started_at, e.ended_at, e.source, e.scene, e.attribution_id,
+    a.kind, a.merchant_id, a.code_id, a.rule, a.rule_version"""
+
+_TAKEN_IN = """
+    SELECT dedupe_key, kind, event_at, follower_id, body, reply FROM inbox_event
+    WHERE account_id = %(account)s AND dedupe_key = ANY(%(keys)s)
+      AND month BETWEEN %(first_month)s AND %(last_month)s"""
+
+_LAST_EPISODES = f"""
+    SELECT {EPISODE_COLUMNS}
+    FROM unnest(%(ids)s::bigint[]) AS wanted(id)
+    CROSS JOIN LATERAL (
+        SELECT * FROM follow_episode l WHERE l.follower_id = wanted.id AND l.voided_at IS NULL
+        ORDER BY l.started_at DESC LIMIT 1) e
+    JOIN attribution a ON a.id = e.attribution_id"""
+
+_ALL_EPISODES = f"""
+    SELECT {EPISODE_COLUMNS}
+    FROM follow_episode e JOIN attribution a ON a.id = e.attribution_id
+    WHERE e.follower_id = ANY(%(ids)s) AND e.voided_at IS NULL
+    ORDER BY e.follower_id, e.started_at"""
+
+_TOLD = """
+    SELECT DISTINCT follower_id, event_at, source,
+           CASE kind WHEN 'subscribe' THEN kind WHEN 'unsubscribe' THEN 'leave'
+                     WHEN 'authorization_cancelled' THEN 'leave' ELSE 'sign' END AS what,
+           CASE WHEN kind = 'subscribe' THEN scene END AS scene
+    FROM inbox_event
+    WHERE follower_id = ANY(%(ids)s)
+      AND (kind IN ('subscribe', 'unsubscribe', 'authorization_cancelled') OR kind = ANY(%(signs)s))"""
+
+_CODES = """
+    SELECT w.scene, w.at, c.id, o.merchant_id, c.public_id, c.ticket, c.label, c.place, m.name, community.name
+    FROM jsonb_to_recordset(%(wanted)s) AS w(scene text, at timestamptz)
+    JOIN sub_qr_code c ON c.account_id = %(account)s AND c.scene = w.scene
+    JOIN code_owner o ON o.code_id = c.id AND o.from_at <= w.at AND (o.to_at IS NULL OR w.at < o.to_at)
+    JOIN merchant m ON m.id = o.merchant_id
+    JOIN community ON community.id = m.community_id"""
+
+_CONTEXTS = """
+    SELECT w.follower_id, s.merchant_id
+    FROM jsonb_to_recordset(%(wanted)s) AS w(follower_id bigint, at timestamptz)
+    CROSS JOIN LATERAL (
+        SELECT merchant_id FROM scan
+        WHERE scan.follower_id = w.follower_id AND scan.merchant_id IS NOT NULL
+          AND scan.scanned_at <= w.at AND scan.scanned_at > w.at - %(lasts)s
+          AND scan.month BETWEEN %(first_month)s AND %(last_month)s
+        ORDER BY scan.scanned_at DESC LIMIT 1) s"""
+
+_POSTS = """
+    SELECT i.follower_id, i.merchant_id, i.bound_at, least(i.unbound_at, s.disabled_at),
+           i.unbound_at IS NULL AND s.disabled_at IS NULL AND (m.id IS NULL OR m.state = 'active')
+    FROM staff_identity i JOIN staff s ON s.id = i.staff_id LEFT JOIN merchant m ON m.id = i.merchant_id
+    WHERE i.follower_id = ANY(%(ids)s)"""
+
+# Trials and links are locked after the followers and in one order, like everything else a batch locks.
+_TRIALS = """
+    SELECT c.scene, t.id, t.armed_at, t.expires_at
+    FROM code_trial t JOIN sub_qr_code c ON c.id = t.code_id
+    WHERE c.account_id = %(account)s AND c.scene = ANY(%(scenes)s) AND t.used_at IS NULL AND t.expires_at > %(since)s
+    ORDER BY t.id FOR UPDATE OF t"""
+
+_LINKS = """
+    SELECT l.id, l.scene, l.purpose, l.number, l.device, l.state, l.follower_id, l.scanned_at, l.expires_at,
+           s.name, m.name
+    FROM staff_link l LEFT JOIN staff s ON s.id = l.staff_id LEFT JOIN merchant m ON m.id = l.merchant_id
+    WHERE l.scene = ANY(%(scenes)s)
+       OR (l.follower_id = ANY(%(ids)s) AND l.purpose = 'sign_in' AND l.state = 'scanned')
+    ORDER BY l.id FOR UPDATE OF l"""
+
+_IDS = """
+    SELECT ARRAY(SELECT nextval('inbox_event_id_seq') FROM generate_series(1, %(inbox)s)),
+           ARRAY(SELECT nextval('follow_episode_id_seq') FROM generate_series(1, %(history)s)),
+           ARRAY(SELECT nextval('attribution_id_seq') FROM generate_series(1, %(history)s))"""
+
+
+@dataclass(frozen=True, slots=True)
+class TakenIn:
+    """An event the inbox holds, with the reply it was answered with; body and reply are gone after an erasure."""
+
+    kind: str
+    event_at: datetime
+    follower_id: int | None
+    body: dict[str, Any] | None
+    reply: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Glimpse:
+    """What most events need to know, read in one go."""
+
+    taken_in: dict[str, TakenIn]
+    """What the inbox already holds under the batch's dedupe keys."""
+    last: dict[int, StoredEpisode]
+    """Each follower's newest episode."""
+    codes: dict[tuple[str, datetime], CodeSeen]
+    """Whose code each scene was at each moment; scenes that were nobody's are missing."""
+    contexts: dict[int, int]
+    """The merchant each follower last scanned before a message: whose conversation it is."""
+    posts: dict[int, list[Post]]
+    """Where each follower who scanned something works or has worked."""
+    trials: dict[str, list[StoredTrial]]
+    """Codes that wait for a test scan, by scene."""
+    links: list[StoredLink]
+    """The staff codes that were scanned, or whose number somebody may be writing."""
+    ids: "Ids"
+    """One of each kind for every event: enough unless a whole history has to be told again."""
+
+
+@dataclass(slots=True)
+class Ids:
+    """Reserved ids, so that rows which point at each other need no second trip; taken from the end."""
+
+    inbox: list[int]
+    episodes: list[int]
+    attributions: list[int]
+
+
+def glimpse(
+    connection: Driver,
+    account_id: int,
+    *,
+    keys: Mapping[str, date],
+    follower_ids: Sequence[int],
+    scans: Collection[tuple[str, datetime]],
+    messages: Mapping[int, datetime],
+    scanners: Sequence[int] = (),
+    staff_scenes: Collection[str] = (),
+    writers_of_numbers: Sequence[int] = (),
+) -> Glimpse:
+    """Read what a batch needs in one round trip. `keys` maps dedupe keys to the month the event belongs to.
+
+    `scanners` scanned something; `staff_scenes` are those of staff codes; the others wrote two digits.
+    """
+    given = {
+        "account": account_id,
+        "keys": list(keys),
+        "first_month": min(keys.values()),
+        "last_month": max(keys.values()),
+    }
+    with connection.pipeline():
+        taken_in = connection.execute(_TAKEN_IN, given)
+        last = connection.execute(_LAST_EPISODES, {"ids": list(follower_ids)}) if follower_ids else None
+        codes = _read_codes(connection, account_id, scans) if scans else None
+        contexts = _read_contexts(connection, messages) if messages else None
+        posts = connection.execute(_POSTS, {"ids": list(scanners)}) if scanners else None
+        trials = _read_trials(connection, account_id, scans) if scans else None
+        links = None
+        if staff_scenes or writers_of_numbers:
+            links = connection.execute(_LINKS, {"scenes": list(staff_scenes), "ids": list(writers_of_numbers)})
+        ids = connection.execute(_IDS, {"inbox": len(keys), "history": len(keys)})
+    return Glimpse(
+        taken_in={row[0]: TakenIn(*row[1:]) for row in taken_in},
+        last={row[0]: _episode(row) for row in last or ()},
+        codes=_codes(codes) if codes else {},
+        contexts={row[0]: row[1] for row in contexts or ()},
+        posts=_grouped((row[0], Post(*row[1:])) for row in posts or ()),
+        trials=_grouped((row[0], StoredTrial(*row[1:])) for row in trials or ()),
+        links=[_link(row) for row in links or ()],
+        ids=_reserved(ids),
+    )
+
+
+def _link(row: tuple[Any, ...]) -> StoredLink:
+    link_id, scene, purpose, number, device, state, follower_id, scanned_at, expires_at, staff_name, merchant = row
+    return StoredLink(
+        link_id, scene, LinkPurpose(purpose), number, device, LinkState(state), follower_id, scanned_at, expires_at,
+        staff_name, merchant,
+    )  # fmt: skip
+
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+
+def _grouped(pairs: Iterable[tuple[K, V]]) -> dict[K, list[V]]:
+    found: dict[K, list[V]] = {}
+    for key, value in pairs:
+        found.setdefault(key, []).append(value)
+    return found
+
+
+def _read_trials(
+    connection: Driver, account_id: int, scans: Collection[tuple[str, datetime]]
+) -> psycopg.Cursor[tuple[Any, ...]]:
+    given = {
+        "account": account_id,
+        "scenes": list({scene for scene, _ in scans}),
+        "since": min(at for _, at in scans),
+    }
+    return connection.execute(_TRIALS, given)
+
+
+def _read_contexts(connection: Driver, messages: Mapping[int, datetime]) -> psycopg.Cursor[tuple[Any, ...]]:
+    given = {
+        "wanted": as_json({"follower_id": follower_id, "at": at} for follower_id, at in messages.items()),
+        "lasts": CONTEXT_LASTS,
+        "first_month": month_of(min(messages.values()) - CONTEXT_LASTS),
+        "last_month": month_of(max(messages.values())),
+    }
+    return connection.execute(_CONTEXTS, given)
+
+
+def codes_at(
+    connection: Driver, account_id: int, wanted: Collection[tuple[str, datetime]]
+) -> dict[tuple[str, datetime], CodeSeen]:
+    """Whose code each scene was at each moment; scenes that were nobody's are missing."""
+    return _codes(_read_codes(connection, account_id, wanted)) if wanted else {}
+
+
+def _read_codes(
+    connection: Driver, account_id: int, wanted: Collection[tuple[str, datetime]]
+) -> psycopg.Cursor[tuple[Any, ...]]:
+    rows = as_json({"scene": scene, "at": at} for scene, at in wanted)
+    return connection.execute(_CODES, {"account": account_id, "wanted": rows})
+
+
+def _codes(rows: Iterable[tuple[Any, ...]]) -> dict[tuple[str, datetime], CodeSeen]:
+    return {(row[0], row[1]): CodeSeen(Owner(row[2], row[3]), *row[4:]) for row in rows}
+
+
+def _episode(row: tuple[Any, ...]) -> StoredEpisode:
+    _, episode_id, started_at, ended_at, source, scene, attribution_id, kind, *credit = row
+    return StoredEpisode(
+        episode_id,
+        Episode(started_at, EpisodeSource(source), scene, ended_at),
+        attribution_id,
+        Credit(AttributionKind(kind), *credit),
+    )
+
+
+def all_episodes(connection: Driver, follower_ids: Sequence[int]) -> dict[int, list[StoredEpisode]]:
+    """Each follower's episodes in order, voided ones left out."""
+    found: dict[int, list[StoredEpisode]] = {}
+    for row in connection.execute(_ALL_EPISODES, {"ids": list(follower_ids)}):
+        found.setdefault(row[0], []).append(_episode(row))
+    return found
+
+
+def told_facts(connection: Driver, follower_ids: Sequence[int], sign_kinds: Sequence[str]) -> dict[int, list[Fact]]:
+    """Everything the inbox ever heard that bears on whether these followers follow."""
+    kinds = {"subscribe": FactKind.FOLLOW, "leave": FactKind.LEAVE, "sign": FactKind.SIGN}
+    facts: dict[int, list[Fact]] = {}
+    told = connection.execute(_TOLD, {"ids": list(follower_ids), "signs": list(sign_kinds)})
+    for follower_id, event_at, source, what, scene in told:
+        facts.setdefault(follower_id, []).append(Fact(event_at, kinds[what], EpisodeSource(source), scene))
+    return facts
+
+
+def reserve_more(connection: Driver, ids: Ids, history: int) -> None:
+    """Add as many ids of episodes and attributions as a history that is told again may need."""
+    more = _reserved(connection.execute(_IDS, {"inbox": 0, "history": history}))
+    ids.episodes += more.episodes
+    ids.attributions += more.attributions
+
+
+def _reserved(rows: psycopg.Cursor[tuple[Any, ...]]) -> Ids:
+    row = rows.fetchone()
+    assert row is not None  # noqa: S101
+    inbox, episodes, attributions = row
+    # Of two events of a batch the one that came first gets the smaller number.
+    return Ids(inbox[::-1], episodes, attributions)
+
+
+_CHANGE_EPISODES = """
+    UPDATE follow_episode e SET ended_at = r.ended_at, source = r.source, scene = r.scene,
+        attribution_id = r.attribution_id, voided_at = CASE WHEN r.is_void THEN app_now() END
+    FROM jsonb_to_recordset(%(rows)s) AS r(id bigint, ended_at timestamptz, source text, scene text,
+        attribution_id bigint, is_void boolean)
+    WHERE e.id = r.id"""
+
+_WRITES: dict[str, str] = {
+    "inbox": """
+        INSERT INTO inbox_event (id, month, account_id, dedupe_key, source, kind, event_at, follower_id, scene, body,
+            reply)
+        SELECT id, month, account_id, dedupe_key, source, kind, event_at, follower_id, scene, body, reply
+        FROM jsonb_to_recordset(%(rows)s) AS r(id bigint, month date, account_id smallint, dedupe_key text, source text,
+            kind text, event_at timestamptz, follower_id bigint, scene text, body jsonb, reply jsonb)""",
+    "followers": """
+        UPDATE follower f SET openid = r.openid, status = r.status, state_as_of = r.as_of,
+            erase_due_at = r.erase_due_at, erased_at = r.erased_at, first_seen_at = least(f.first_seen_at, r.seen_at),
+            last_seen_at = greatest(f.last_seen_at, r.seen_at)
+        FROM jsonb_to_recordset(%(rows)s) AS r(id bigint, openid text, status text, as_of timestamptz,
+            erase_due_at timestamptz, erased_at timestamptz, seen_at timestamptz)
+        -- The list keeps the plan at the rows it is about, however few the table holds yet.
+        WHERE f.id = r.id AND f.id = ANY(%(ids)s)""",
+    "seen": """
+        UPDATE follower f SET first_seen_at = least(f.first_seen_at, r.seen_at)
+        FROM jsonb_to_recordset(%(rows)s) AS r(id bigint, seen_at timestamptz) WHERE f.id = r.id""",
+    # A row that opens must not meet one that is still to be closed, and an UPDATE takes its rows in any order.
+    "ended_episodes": _CHANGE_EPISODES,
+    "changed_episodes": _CHANGE_EPISODES,
+    "new_episodes": """
+        INSERT INTO follow_episode (id, follower_id, started_at, ended_at, source, scene, attribution_id)
+        SELECT id, follower_id, started_at, ended_at, source, scene, attribution_id
+        FROM jsonb_to_recordset(%(rows)s) AS r(id bigint, follower_id bigint, started_at timestamptz,
+            ended_at timestamptz, source text, scene text, attribution_id bigint)""",
+    "attributions": """
+        INSERT INTO attribution (id, episode_id, follower_id, merchant_id, code_id, kind, followed_at, rule,
+            rule_version, source, supersedes)
+        SELECT id, episode_id, follower_id, merchant_id, code_id, kind, followed_at, rule, rule_version, source,
+            supersedes
+        FROM jsonb_to_recordset(%(rows)s) AS r(id bigint, episode_id bigint, follower_id bigint, merchant_id bigint,
+            code_id bigint, kind text, followed_at timestamptz, rule text, rule_version smallint, source text,
+            supersedes bigint)
+        ORDER BY id""",
+    "scans": """
+        INSERT INTO scan (month, inbox_id, follower_id, code_id, merchant_id, scene, scanned_at, led_to_follow, suspect,
+            by_staff, is_test)
+        SELECT month, inbox_id, follower_id, code_id, merchant_id, scene, scanned_at, led_to_follow, suspect,
+            by_staff, is_test
+        FROM jsonb_to_recordset(%(rows)s) AS r(month date, inbox_id bigint, follower_id bigint, code_id bigint,
+            merchant_id bigint, scene text, scanned_at timestamptz, led_to_follow boolean, suspect boolean,
+            by_staff boolean, is_test boolean)""",
+    "used_trials": """
+        UPDATE code_trial t SET used_at = r.used_at
+        FROM jsonb_to_recordset(%(rows)s) AS r(id bigint, used_at timestamptz) WHERE t.id = r.id""",
+    "links": """
+        UPDATE staff_link l SET state = r.state, follower_id = r.follower_id, scanned_at = r.scanned_at
+        FROM jsonb_to_recordset(%(rows)s) AS r(id bigint, state text, follower_id bigint, scanned_at timestamptz)
+        WHERE l.id = r.id""",
+    # Of two touches in one second the smaller code id counts as the earlier one, so that the order of arrival
+    # cannot matter.
+    "fans": """
+        INSERT INTO fan (merchant_id, follower_id, number, first_touch_at, first_code_id, last_touch_at, last_code_id,
+            erased_at)
+        SELECT merchant_id, follower_id, number, at, code_id, at, code_id, erased_at
+        FROM jsonb_to_recordset(%(rows)s) AS r(merchant_id bigint, follower_id bigint, number text, at timestamptz,
+            code_id bigint, erased_at timestamptz)
+        ORDER BY merchant_id, follower_id
+        ON CONFLICT (merchant_id, follower_id) DO UPDATE SET
+            first_touch_at = least(fan.first_touch_at, excluded.first_touch_at),
+            first_code_id = CASE WHEN (excluded.first_touch_at, excluded.first_code_id)
+                < (fan.first_touch_at, fan.first_code_id) THEN excluded.first_code_id ELSE fan.first_code_id END,
+            last_touch_at = greatest(fan.last_touch_at, excluded.last_touch_at),
+            last_code_id = CASE WHEN (excluded.last_touch_at, excluded.last_code_id)
+                > (fan.last_touch_at, fan.last_code_id) THEN excluded.last_code_id ELSE fan.last_code_id END,
+            erased_at = CASE WHEN excluded.erased_at IS NULL AND excluded.last_touch_at >= fan.erased_at THEN NULL
+                ELSE fan.erased_at END""",
+    "returned_fans": """
+        UPDATE fan SET erased_at = NULL
+        FROM jsonb_to_recordset(%(rows)s) AS r(merchant_id bigint, follower_id bigint)
+        WHERE fan.merchant_id = r.merchant_id AND fan.follower_id = r.follower_id AND fan.erased_at IS NOT NULL""",
+    "windows": """
+        INSERT INTO message_window (inbox_id, follower_id, merchant_id, trigger, opened_at, expires_at, allowance)
+        SELECT inbox_id, follower_id, merchant_id, trigger, opened_at, expires_at, allowance
+        FROM jsonb_to_recordset(%(rows)s) AS r(inbox_id bigint, follower_id bigint, merchant_id bigint, trigger text,
+            opened_at timestamptz, expires_at timestamptz, allowance smallint)""",
+    "follow_ups": """
+        INSERT INTO follow_up (inbox_id, follower_id, welcome_id, position)
+        SELECT inbox_id, follower_id, welcome_id, position
+        FROM jsonb_to_recordset(%(rows)s) AS r(inbox_id bigint, follower_id bigint, welcome_id bigint,
+            position smallint)""",
+}
+"""In the order in which they must run: an open episode is closed before the next one opens."""
+
+Changes = dict[str, list[dict[str, Any]]]
+"""What a batch writes: rows by the name of their statement."""
+
+
+def no_changes() -> Changes:
+    return {name: [] for name in _WRITES}
+
+
+def write(connection: Driver, changes: Changes) -> None:
+    """Write a batch's rows, one statement per kind of row that has any, in one round trip."""
+    with connection.pipeline():
+        for name, statement in _WRITES.items():
+            if changes[name]:
+                rows = changes[name]
+                connection.execute(statement, {"rows": as_json(rows), "ids": [row.get("id") for row in rows]})
