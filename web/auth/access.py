@@ -1,0 +1,215 @@
+"""Who may call what: every view says so with one of these marks, and one gate enforces them (AU-8).
+
+A view without a mark is a fault that the application refuses to start with.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from flask import Flask, Response, abort, current_app, g, redirect, request
+from flask.typing import ResponseReturnValue
+from sqlalchemy import update
+from sqlalchemy.orm import Session
+
+from core.database import Role
+from core.settings import Settings
+from merchants import staff as staff_services
+from merchants.models import LoginSession, Merchant, StaffRole
+from web.context import current_runtime, now
+from web.security import SAFE_METHODS
+
+TOUCH_EVERY = timedelta(minutes=1)
+View = TypeVar("View", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Access:
+    """Which roles may call a view, and as whom it then asks the database."""
+
+    roles: frozenset[StaffRole]
+    database: Role | None
+
+
+PUBLIC = Access(frozenset(), None)
+SIGNED_IN = Access(frozenset(StaffRole), Role.PLATFORM)
+OPERATOR = Access(frozenset({StaffRole.OPERATOR}), Role.PLATFORM)
+
+
+@dataclass(frozen=True)
+class SignedIn:
+    """Who is asking; pages find it as `g.staff`."""
+
+    id: int
+    name: str
+    role: StaffRole
+    merchant_id: int | None
+    login_session_id: int
+
+
+def public(view: View) -> View:
+    """Anybody may call this; it has no `g.staff` and opens its own transactions."""
+    return _mark(view, PUBLIC)
+
+
+def signed_in(view: View) -> View:
+    """Any member of staff, for their own account."""
+    return _mark(view, SIGNED_IN)
+
+
+def operator_required(view: View) -> View:
+    """Operators, with the platform's sight: `g.session` sees every merchant."""
+    return _mark(view, OPERATOR)
+
+
+def merchant_required(*roles: StaffRole) -> Callable[[View], View]:
+    """Staff of a merchant (both roles unless given); `g.session` sees that merchant and nothing else."""
+    access = Access(frozenset(roles or (StaffRole.OWNER, StaffRole.CLERK)), Role.MERCHANT)
+    return lambda view: _mark(view, access)
+
+
+def _mark(view: View, access: Access) -> View:
+    view.__dict__["access"] = access
+    return view
+
+
+def access_of(view: Callable[..., Any]) -> Access | None:
+    """What a view says about who may call it."""
+    access = getattr(view, "access", None)
+    return access if isinstance(access, Access) else None
+
+
+def register(app: Flask) -> None:
+    """Put the gate in front of every view."""
+    public(app.view_functions["static"])
+    app.before_request(gate)
+    app.after_request(keep_or_drop)
+    app.teardown_request(close)
+
+
+def refuse_unmarked(app: Flask) -> None:
+    """Called last in `create_app`: a view that does not say who may call it must not serve."""
+    unmarked = sorted(name for name, view in app.view_functions.items() if access_of(view) is None)
+    if unmarked:
+        raise RuntimeError(f"these views do not say who may call them: {', '.join(unmarked)}")
+
+
+def cookie_name(settings: Settings) -> str:
+    """A __Host- cookie belongs to exactly this host and came over https."""
+    return "__Host-sid" if settings.has_secure_cookies else "sid"
+
+
+def set_cookie(response: Response, token: str) -> None:
+    """Hand the browser its session."""
+    settings = current_runtime().settings
+    response.set_cookie(
+        cookie_name(settings),
+        token,
+        max_age=int(staff_services.SESSION_LASTS.total_seconds()),
+        httponly=True,
+        secure=settings.has_secure_cookies,
+        samesite="Lax",
+        path="/",
+    )
+
+
+def drop_cookie(response: Response) -> None:
+    """Take the session back."""
+    settings = current_runtime().settings
+    response.delete_cookie(
+        cookie_name(settings), httponly=True, secure=settings.has_secure_cookies, samesite="Lax", path="/"
+    )
+
+
+def session_hash() -> bytes | None:
+    """The database key of the session in this request's cookie."""
+    token = request.cookies.get(cookie_name(current_runtime().settings))
+    return staff_services.token_hash(token) if token else None
+
+
+def gate() -> ResponseReturnValue | None:
+    """Let the request through to its view, or answer in the view's place."""
+    g.staff = None
+    view = current_app.view_functions.get(request.endpoint or "")
+    if view is None:
+        return None
+    access = access_of(view)
+    if access is None or access.database is None:
+        return None
+    key = session_hash()
+    if key is None or not _enter(access.database, key):
+        return to_sign_in()
+    if g.staff.role not in access.roles:
+        abort(403)
+    return None
+
+
+def _enter(database: Role, key: bytes) -> bool:
+    """Open the request's transaction and learn who asks; False if the session is unknown or has ended."""
+    work = contextlib.ExitStack()
+    # Under the merchant role the session's hash is what lets row-level security show its row, and nothing else yet.
+    g.session = work.enter_context(current_runtime().transaction(database, session_hash=key))
+    g.work = work
+    found = staff_services.resume(g.session, token_hash=key, now=now())
+    if found is None:
+        return False
+    login_session, member = found
+    g.staff = SignedIn(member.id, member.name, StaffRole(member.role), member.merchant_id, login_session.id)
+    # A page that keeps itself up to date is not somebody using it (AU-3).
+    is_poll = request.method == "GET" and "HX-Request" in request.headers
+    if not is_poll and now() - login_session.last_seen_at >= TOUCH_EVERY:
+        _touch(database, key, now())
+    return True
+
+
+def _touch(database: Role, key: bytes, at: datetime) -> None:
+    """Note that the session is in use: in a transaction of its own, since a GET keeps nothing else."""
+    with current_runtime().transaction(database, session_hash=key) as session:
+        session.execute(update(LoginSession).where(LoginSession.token_hash == key).values(last_seen_at=at))
+
+
+def to_sign_in() -> ResponseReturnValue:
+    """Send people to the sign-in page and back afterwards; tell programs and htmx in their own way."""
+    drop_request()
+    if request.method in SAFE_METHODS and not request.headers.get("HX-Request"):
+        path = request.full_path.rstrip("?")
+        return redirect(f"/auth/sign-in?next={quote(path, safe='/')}")
+    if request.headers.get("HX-Request"):
+        return Response(status=401, headers={"HX-Redirect": "/auth/sign-in"})
+    return abort(401)
+
+
+def keep_or_drop(response: Response) -> Response:
+    """Commit what a successful unsafe request did; everything else leaves no trace."""
+    if request.method not in SAFE_METHODS and response.status_code < 400:
+        work: contextlib.ExitStack | None = g.pop("work", None)
+        if work is not None:
+            work.close()
+    return response
+
+
+def close(_error: BaseException | None) -> None:
+    """End a transaction that is still open (streamed answers read from it until here)."""
+    drop_request()
+
+
+def drop_request() -> None:
+    """Roll the request's transaction back, if it is still open."""
+    work: contextlib.ExitStack | None = g.pop("work", None)
+    if work is not None:
+        g.session.rollback()
+        work.close()
+
+
+def shop_name() -> str:
+    """The signed-in merchant's name, for the top of its pages."""
+    if "shop_name" not in g:
+        session: Session = g.session
+        merchant = session.get(Merchant, g.staff.merchant_id) if g.staff and g.staff.merchant_id else None
+        g.shop_name = merchant.name if merchant else ""
+    return str(g.shop_name)

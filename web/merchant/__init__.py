@@ -1,0 +1,26 @@
+"""The merchants' pages, phone first. Every view asks the database as its merchant, which sees nothing of others."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from web.merchant import (
+    batches,
+    codes,
+    fans,
+    handovers,
+    jobs,
+    me,
+    notices,
+    pictures,
+    today,
+    welcome,
+    words,
+)
+
+
+def register(app: Flask) -> None:
+    """Put the merchants' pages into the application."""
+    words.register(app)
+    for room in (today, notices, batches, codes, welcome, fans, me, jobs, handovers, pictures):
+        app.register_blueprint(room.blueprint)

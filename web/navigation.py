@@ -1,0 +1,101 @@
+"""The menus of the staff pages: what is in them, and which entry the current page belongs to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from flask import Flask, g, request
+from flask_babel import gettext as _
+
+from merchants import cards
+from qrcodes import welcomes
+from web.auth.access import shop_name
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a menu."""
+
+    label: str
+    icon: str
+    path: str
+    waiting: int = 0
+    """How much there is to decide; shown beside the label."""
+
+    @property
+    def is_current(self) -> bool:
+        """The page is this entry's, or lies below it; the first page of a room only stands for itself."""
+        if self.path == "/operator/":
+            return request.path == self.path or request.path.startswith("/operator/traffic/")
+        if self.path == "/merchant/":
+            return request.path == self.path
+        return request.path == self.path or request.path.startswith(f"{self.path}/")
+
+
+@dataclass(frozen=True)
+class Group:
+    """Entries under one small heading."""
+
+    label: str
+    entries: tuple[Entry, ...]
+
+
+def register(app: Flask) -> None:
+    """Make the menus known to the layouts."""
+    app.add_template_global(operator_menu)
+    app.add_template_global(merchant_menu)
+    app.add_template_global(shop_name)
+
+
+def operator_menu() -> tuple[Group, ...]:
+    """Everything an operator can open."""
+    return (
+        Group(
+            "",
+            (
+                Entry(_("总览与流量"), "chart-line", "/operator/"),
+                Entry(_("商户"), "building-store", "/operator/merchants"),
+                Entry(_("二维码"), "qrcode", "/operator/codes"),
+                Entry(_("任务与下载"), "list-check", "/operator/jobs"),
+                Entry(_("审批"), "clipboard-check", "/operator/approvals", waiting_approvals()),
+            ),
+        ),
+        Group(
+            _("来往"),
+            (
+                Entry(_("最新事件"), "activity", "/operator/events"),
+                Entry(_("粉丝归属"), "users", "/operator/followers"),
+                Entry(_("未识别扫码"), "help-circle", "/operator/unmatched"),
+                Entry(_("死信与发件箱"), "mailbox", "/operator/queues"),
+            ),
+        ),
+        Group(
+            _("平台"),
+            (
+                Entry(_("账号体检"), "stethoscope", "/operator/health"),
+                Entry(_("审计日志"), "history", "/operator/audit"),
+                Entry(_("归属规则"), "shield-check", "/operator/rules"),
+                Entry(_("用语规则"), "ban", "/operator/wording"),
+                Entry(_("运营人员"), "key", "/operator/team"),
+                Entry(_("设置"), "settings", "/operator/settings"),
+            ),
+        ),
+    )
+
+
+def waiting_approvals() -> int:
+    """How many of the merchants' texts wait for an operator; asked once a request."""
+    if "waiting_approvals" not in g:
+        g.waiting_approvals = welcomes.count_waiting(g.session) + cards.count_waiting(g.session)
+    return int(g.waiting_approvals)
+
+
+def merchant_menu() -> tuple[Entry, ...]:
+    """The five tabs of a merchant."""
+    return (
+        Entry(_("今日"), "home", "/merchant/"),
+        Entry(_("二维码"), "qrcode", "/merchant/codes"),
+        Entry(_("欢迎语"), "message-circle", "/merchant/welcome"),
+        Entry(_("粉丝"), "users", "/merchant/fans"),
+        Entry(_("我的"), "user", "/merchant/me"),
+    )

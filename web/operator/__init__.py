@@ -1,0 +1,59 @@
+"""The operator's pages: one file per subject, all below /operator."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Flask
+
+from web.operator import (
+    approvals,
+    audit,
+    batches,
+    codes,
+    desk,
+    events,
+    followers,
+    health,
+    insights,
+    jobs,
+    merchants,
+    queues,
+    rules,
+    settings,
+    team,
+    traffic,
+    traffic_exports,
+    unmatched,
+    wording,
+    words,
+)
+
+SUBJECTS = (
+    traffic,
+    insights,
+    traffic_exports,
+    merchants,
+    batches,
+    codes,
+    approvals,
+    events,
+    followers,
+    unmatched,
+    queues,
+    health,
+    audit,
+    jobs,
+    rules,
+    wording,
+    team,
+    settings,
+)
+
+
+def register(app: Flask) -> None:
+    """Add the pages and the words they use."""
+    words.register(app)
+    app.add_template_global(desk.here)
+    blueprint = Blueprint("operator", __name__, url_prefix="/operator")
+    for subject in SUBJECTS:
+        blueprint.register_blueprint(subject.blueprint)
+    app.register_blueprint(blueprint)

@@ -1,0 +1,193 @@
+"""The tables of the pages about traffic as spreadsheets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any, Literal
+
+from flask import Blueprint, Response
+from flask_babel import gettext as _
+from sqlalchemy.orm import Session
+
+from core.database import Role
+from qrcodes import alarms, happenings, insights, traffic
+from qrcodes.happenings import Figure
+from qrcodes.insights import Grouping, Kept
+from qrcodes.traffic import Counts, Range, Sort
+from web.acts import record
+from web.auth.access import operator_required
+from web.context import now
+from web.exports import Cell, Rows, csv_answer, rows_from, xlsx_answer
+from web.operator.insights import WEEKS, RowsQuery, behind, group_name
+from web.operator.spans import span_of
+from web.operator.traffic import FIGURES, TrafficQuery, figure, figure_name
+from web.operator.words import word
+from web.query import read_query
+
+blueprint = Blueprint("traffic_exports", __name__, url_prefix="/traffic")
+
+MOST_ROWS = 100_000
+
+
+class ExportQuery(TrafficQuery, RowsQuery):
+    """What the page shows, which of its tables, and as what."""
+
+    table: Literal["merchants", "codes", "days", "groups", "kept", "costs", "sheet", "flow", "hours", "rows", "alarms"]
+    form: Literal["csv", "xlsx"] = "csv"
+    by: Literal["kind", "place", "promoter", "community"] = "kind"
+    weeks: Literal["12", "26", "52"] = "12"
+
+
+@blueprint.post("/export")
+@operator_required
+def export() -> Response:
+    """One table, whole."""
+    wanted = read_query(ExportQuery)
+    span = span_of(wanted)
+    record("export", f"traffic:{wanted.table}", since=span.since.isoformat(), until=span.until.isoformat())
+    name, heads = _name_and_heads(wanted)
+
+    def rows(session: Session) -> Rows:
+        return islice(_ROWS[wanted.table](session, wanted, span), MOST_ROWS)
+
+    answer = xlsx_answer if wanted.form == "xlsx" else csv_answer
+    return answer(f"{name} {span.since} {span.until}", heads, rows_from(rows, role=Role.PLATFORM))
+
+
+def _name_and_heads(wanted: ExportQuery) -> tuple[str, list[str]]:
+    six = [figure_name(name) for name in FIGURES]
+    without_people = [figure_name(name) for name in FIGURES if name != "scanners"]
+    kept = [title for days in insights.SPANS for title in (_("%(n)s 天后还在", n=days), _("满 %(n)s 天的", n=days))]
+    cohorts = [_("%(n)s 天后还在", n=days) for days in insights.COHORT_SPANS]
+    tables = {
+        "merchants": (_("商户流量"), [_("编号"), _("商户"), *six]),
+        "codes": (_("二维码流量"), [_("编号"), _("二维码"), _("用途"), _("位置"), _("商户"), *six]),
+        "days": (_("每日流量"), [_("日期"), *six]),
+        "groups": (_("来源"), [_("名称"), _("商户"), _("码数"), *without_people, *kept]),
+        "kept": (_("留存"), [_("那一周的周一"), _("带来的人"), *cohorts]),
+        "costs": (
+            _("成本"),
+            [
+                _("编号"),
+                _("二维码"),
+                _("用途"),
+                _("位置"),
+                _("商户"),
+                _("成本（元）"),
+                _("扫码"),
+                _("新关注"),
+                _("还在的人"),
+                _("每个新关注（元）"),
+                _("每个还在的人（元）"),
+            ],
+        ),
+        "sheet": (_("日报"), [_("日期"), _("扫码"), _("新关注"), _("回归"), *kept]),
+        "flow": (_("流向"), [_("谁带来的"), _("接着扫了谁的"), _("人数")]),
+        "hours": (_("时段"), [_("星期"), *(f"{hour}:00" for hour in range(24))]),
+        "rows": (_("明细"), [_("时间"), _("事情"), _("关注者"), _("商户"), _("二维码"), _("规则")]),
+        "alarms": (_("提醒"), [_("日期"), _("提醒"), _("商户"), _("二维码"), _("扫码"), _("平时")]),
+    }
+    return tables[wanted.table]
+
+
+def _cells(counts: Counts) -> tuple[int, ...]:
+    return tuple(figure(counts, name) for name in FIGURES)
+
+
+def _merchants(session: Session, wanted: ExportQuery, span: Range) -> Iterator[tuple[Cell, ...]]:
+    merchants, _found = traffic.ranking(session, span, sort=Sort(wanted.sort), words=wanted.q, limit=MOST_ROWS)
+    for merchant in merchants:
+        yield (merchant.merchant_id, merchant.name, *_cells(merchant.counts))
+    if not wanted.q:
+        yield ("", _("未归属"), *_cells(traffic.of_nobody(session, span)))
+
+
+def _codes(session: Session, _wanted: ExportQuery, span: Range) -> Iterator[tuple[Cell, ...]]:
+    for code in traffic.busiest_codes(session, span)[0]:
+        kind = word(code.kind, "code_kind")
+        yield (code.code_id, code.label, kind, code.place, code.merchant_name, *_cells(code.counts))
+
+
+def _days(session: Session, _wanted: ExportQuery, span: Range) -> Iterator[tuple[Cell, ...]]:
+    for one in traffic.by_day(session, span):
+        yield (one.day, *_cells(one.counts))
+
+
+def _groups(session: Session, wanted: ExportQuery, span: Range) -> Iterator[tuple[Cell, ...]]:
+    by = Grouping(wanted.by)
+    for one in insights.by_group(session, span, by):
+        kept = [number for share in one.kept for number in (share.people, share.of)]
+        counts = (one.scans, one.new, one.returning, one.lost, one.net)
+        yield (group_name(one.name, by), one.merchant_name, one.codes, *counts, *kept)
+
+
+def _kept(session: Session, wanted: ExportQuery, _span: Range) -> Iterator[tuple[Cell, ...]]:
+    def known(share: Kept) -> int | None:
+        return share.people if share.of else None
+
+    for week in insights.cohorts(session, weeks=WEEKS[wanted.weeks], now=now(), merchant_id=wanted.merchant):
+        yield (week.first_day, week.won, *map(known, week.kept))
+
+
+def _costs(session: Session, _wanted: ExportQuery, _span: Range) -> Iterator[tuple[Cell, ...]]:
+    def yuan(fen: int | None) -> float | None:
+        return None if fen is None else fen / 100
+
+    for one in insights.costs(session):
+        kind = word(one.kind, "code_kind")
+        yield (
+            one.code_id, one.label, kind, one.place, one.merchant_name, yuan(one.cost_fen), one.scans, one.new,
+            one.staying, yuan(one.fen_per_new), yuan(one.fen_per_staying),
+        )  # fmt: skip
+
+
+def _sheet(session: Session, wanted: ExportQuery, span: Range) -> Iterator[tuple[Cell, ...]]:
+    for one in insights.sheet(session, span, code_id=wanted.code or 0, now=now()):
+        kept = [number for share in one.kept for number in (share.people, share.of)]
+        yield (one.day, one.scans, one.new, one.returning, *kept)
+
+
+def _flow(session: Session, _wanted: ExportQuery, span: Range) -> Iterator[tuple[Cell, ...]]:
+    flow = insights.flow(session, span)
+    for source, line in zip(flow.sources, flow.people, strict=True):
+        for target, people in zip(flow.targets, line, strict=True):
+            if people:
+                yield (source.name or _("其他商户"), target.name or _("其他商户"), people)
+
+
+def _hours(session: Session, wanted: ExportQuery, span: Range) -> Iterator[tuple[Cell, ...]]:
+    names = (_("周一"), _("周二"), _("周三"), _("周四"), _("周五"), _("周六"), _("周日"))
+    for name, line in zip(names, insights.hours(session, span, merchant_id=wanted.merchant), strict=True):
+        yield (name, *line)
+
+
+def _happenings(session: Session, wanted: ExportQuery, span: Range) -> Iterator[tuple[Cell, ...]]:
+    what = figure_name(Figure(wanted.figure))
+    for one in happenings.everything(session, behind(wanted, span)):
+        rule = word(one.rule, "rule") if one.rule else ""
+        yield (one.at, what, one.follower_id, one.merchant_name, one.code_label, rule)
+
+
+def _alarms(session: Session, _wanted: ExportQuery, _span: Range) -> Iterator[tuple[Cell, ...]]:
+    before: int | None = None
+    while found := alarms.page(session, before=before, limit=1_000):
+        for one in found:
+            kind = word(one.kind, "alarm")
+            yield (one.day, kind, one.merchant_name, one.code_label, one.scans, round(one.usual, 1))
+        before = found[-1].id
+
+
+_ROWS: dict[str, Any] = {
+    "merchants": _merchants,
+    "codes": _codes,
+    "days": _days,
+    "groups": _groups,
+    "kept": _kept,
+    "costs": _costs,
+    "sheet": _sheet,
+    "flow": _flow,
+    "hours": _hours,
+    "rows": _happenings,
+    "alarms": _alarms,
+}

@@ -1,0 +1,271 @@
+"""What states, kinds and failures are called in front of operators."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Flask
+from flask_babel import gettext
+from flask_babel import lazy_gettext as _l
+
+from merchants.models import EpisodeSource, FollowStatus, MerchantState
+from merchants.reviews import ReviewState
+from qrcodes import attribution
+from qrcodes.counted import AlarmKind
+from qrcodes.models import AttributionKind, CodeState, WelcomeVariant
+from web.words import CODE_KINDS
+from wechat.errors import Misconfigured, OutcomeUnknown, QuotaSpent, TokenRejected, WaitAMinute, WeChatError
+
+EVENT_KINDS: dict[str, Any] = {
+    "subscribe": _l("关注"),
+    "scan": _l("扫码"),
+    "unsubscribe": _l("取消关注"),
+    "confirmed": _l("核对：仍在关注"),
+    "text": _l("发来文字"),
+    "image": _l("发来图片"),
+    "voice": _l("发来语音"),
+    "video": _l("发来视频"),
+    "shortvideo": _l("发来小视频"),
+    "location": _l("发来位置"),
+    "link": _l("发来链接"),
+    "unknown_message": _l("发来其他消息"),
+    "click": _l("点了菜单"),
+    "view": _l("从菜单打开网页"),
+    "view_miniprogram": _l("从菜单打开小程序"),
+    "menu_scan": _l("从菜单扫码"),
+    "menu_photos": _l("从菜单发图"),
+    "menu_location": _l("从菜单发位置"),
+    "location_report": _l("上报位置"),
+    "mass_send_finished": _l("群发结果"),
+    "template_send_finished": _l("模板消息结果"),
+    "publish_finished": _l("发布结果"),
+    "subscription_answered": _l("订阅通知选择"),
+    "subscription_changed": _l("订阅通知变更"),
+    "subscription_sent": _l("订阅通知结果"),
+    "session_opened": _l("客服接入"),
+    "session_closed": _l("客服结束"),
+    "session_switched": _l("客服转接"),
+    "user_info_modified": _l("资料变更"),
+    "authorization_revoked": _l("撤回授权"),
+    "authorization_cancelled": _l("取消授权"),
+    "account_notice": _l("公众号通知"),
+    "unknown_event": _l("其他事件"),
+}
+EVENT_SOURCES: dict[str, Any] = {
+    EpisodeSource.EVENT: _l("微信推送"),
+    EpisodeSource.RECONCILE: _l("对账补记"),
+    EpisodeSource.IMPLIED: _l("推断"),
+    EpisodeSource.PRE_EXISTING: _l("上线前已有"),
+}
+DEAD_LETTER_REASONS: dict[str, Any] = {
+    "not UTF-8": _l("文字编码不对"),
+    "not well-formed": _l("XML 不完整"),
+    "a document type": _l("XML 里有不该有的声明"),
+    "an element has attributes": _l("XML 里有不该有的属性"),
+    "an element inside a value": _l("XML 结构不对"),
+    "an element comes twice": _l("同一项出现了两次"),
+    "too deep or too many elements": _l("XML 太复杂"),
+    "too many fields": _l("字段太多"),
+    "text between elements": _l("XML 结构不对"),
+    "the root is not <xml>": _l("不是微信的格式"),
+    "the envelope is not complete": _l("缺少发件人、时间等必填项"),
+    "for another account": _l("发给别的公众号的"),
+    "MsgType is not a name": _l("消息类型不对"),
+    "Event is not a name": _l("事件类型不对"),
+    "FromUserName is not an openid": _l("发件人不对"),
+    "not an openid": _l("发件人不对"),
+    "CreateTime is not a time": _l("时间不对"),
+    "CreateTime is too far from now": _l("时间与现在差得太远"),
+    "an id is not a number of 64 bits": _l("编号不对"),
+    "a place that is not on earth": _l("位置不对"),
+}
+TASK_KINDS: dict[str, Any] = {
+    "create_code": _l("生成二维码"),
+    "hand_over": _l("移交二维码"),
+    "upload_picture": _l("上传图片"),
+    "erase_follower": _l("删除个人资料"),
+    "check_follower": _l("核对是否关注"),
+    "forget_old": _l("清理到期内容"),
+    "send_follow_up": _l("发送后续消息"),
+    "send_notice": _l("发送员工通知"),
+    "create_staff_link": _l("生成登录或绑定用的码"),
+    "reconcile": _l("与微信对账"),
+    "long_job": _l("批量任务"),
+    "count_traffic": _l("统计积压的流量"),
+}
+TASK_ERRORS: dict[str, Any] = {
+    "later": _l("微信让我们过会儿再试"),
+    "WaitAMinute": _l("微信太忙或连不上，稍后再试"),
+    "QuotaSpent": _l("微信的当日额度用完了"),
+    "Misconfigured": _l("公众号的设置或权限不对，请到“账号体检”查看"),
+    "TokenRejected": _l("微信不认我们的凭证，请到“账号体检”查看"),
+    "RecipientRefused": _l("对方收不到消息"),
+    "BadRequest": _l("微信说请求不对"),
+    "OutcomeUnknown": _l("没等到微信的答复，不知道成没成"),
+    "Refused": _l("微信拒绝了"),
+    "OperationalError": _l("当时数据库不可用"),
+    "KeyError": _l("没有程序会做这件事"),
+}
+TASK_STATES: dict[str, Any] = {"pending": _l("待办"), "dead": _l("放弃了"), "done": _l("已完成")}
+QUEUES: dict[str, Any] = {"default": _l("普通"), "messages": _l("消息"), "slow": _l("费时的")}
+CODE_STATES: dict[str, Any] = {
+    CodeState.PLANNED: _l("生成中"),
+    CodeState.ACTIVE: _l("使用中"),
+    CodeState.RETIRED: _l("已作废"),
+}
+MERCHANT_STATES: dict[str, Any] = {MerchantState.ACTIVE: _l("营业中"), MerchantState.SUSPENDED: _l("已停用")}
+FOLLOW_STATES: dict[str, Any] = {
+    FollowStatus.FOLLOWING: _l("关注中"),
+    FollowStatus.GONE: _l("已取关"),
+    FollowStatus.UNKNOWN: _l("还不清楚"),
+    FollowStatus.AMBIGUOUS: _l("等微信核对"),
+}
+ATTRIBUTION_KINDS: dict[str, Any] = {
+    AttributionKind.NEW: _l("新关注"),
+    AttributionKind.RETURNING: _l("回归"),
+    AttributionKind.PRE_EXISTING: _l("上线前已有"),
+    AttributionKind.VOID: _l("作废"),
+}
+RULES: dict[str, Any] = {
+    attribution.FIRST_FOLLOW: _l("第一次关注：归让他关注的那个码"),
+    attribution.FORMER_MERCHANT: _l("取关后，在保护期内又关注：仍归原来的商户"),
+    attribution.AFTER_PROTECTION: _l("再次关注，保护期已过：归这次扫的码"),
+    attribution.PRE_EXISTING: _l("上线前就关注了：不归任何商户"),
+    attribution.IMPLIED: _l("从消息推断出已关注，等微信核对：不归任何商户"),
+    attribution.VOID: _l("后来知道这段关注属于另一段，作废"),
+}
+VARIANTS: dict[str, Any] = {
+    WelcomeVariant.FIRST: _l("第一次关注"),
+    WelcomeVariant.BACK: _l("回来的老朋友"),
+    WelcomeVariant.ALREADY: _l("已关注的人再扫"),
+}
+REVIEWS: dict[str, Any] = {
+    ReviewState.PENDING: _l("待审批"),
+    ReviewState.APPROVED: _l("已通过"),
+    ReviewState.REJECTED: _l("已驳回"),
+    ReviewState.WITHDRAWN: _l("已撤回"),
+}
+ALARMS: dict[str, Any] = {
+    AlarmKind.SILENT: _l("没人扫了"),
+    AlarmKind.DROP: _l("突然变少"),
+    AlarmKind.SPIKE: _l("突然变多"),
+}
+ACTORS: dict[str, Any] = {
+    "operator": _l("运营人员"),
+    "merchant": _l("商户"),
+    "follower": _l("业主"),
+    "system": _l("系统"),
+}
+ACTIONS: dict[str, Any] = {
+    "invitation accepted": _l("接受邀请"),
+    "signed in": _l("登录"),
+    "session ended": _l("退出一处登录"),
+    "sign_in.refused": _l("扫码登录数字不对，已取消"),
+    "wechat.bind": _l("绑定微信"),
+    "wechat.unbind": _l("解除微信绑定"),
+    "wechat.bind_refused": _l("绑定核对码不对，已作废"),
+    "second_factor.on": _l("打开两步验证"),
+    "second_factor.off": _l("关闭两步验证"),
+    "second_factor.recovery_used": _l("用了一个恢复码"),
+    "password changed": _l("修改密码"),
+    "staff.invite": _l("邀请人员"),
+    "staff.disable": _l("停用人员"),
+    "merchant.add": _l("登记商户"),
+    "merchant.suspend": _l("停用商户"),
+    "merchant.resume": _l("恢复商户"),
+    "code.add": _l("新建二维码"),
+    "code.add_batch": _l("批量新建二维码"),
+    "code.adopt": _l("接管旧码"),
+    "code.retire": _l("作废二维码"),
+    "code.edit": _l("修改二维码"),
+    "code.try": _l("试扫二维码"),
+    "code.hand_over": _l("移交二维码"),
+    "handover.offer": _l("提出移交二维码"),
+    "handover.accept": _l("接收移交的二维码"),
+    "handover.decline": _l("谢绝移交的二维码"),
+    "handover.withdraw": _l("撤回移交"),
+    "code.edit_many": _l("批量修改二维码"),
+    "code.retire_many": _l("批量作废二维码"),
+    "welcome.save": _l("修改欢迎语"),
+    "welcome.withdraw": _l("撤回欢迎语"),
+    "welcome.approve": _l("通过欢迎语"),
+    "welcome.reject": _l("驳回欢迎语"),
+    "rule.replay": _l("试算归属规则"),
+    "rule.adopt": _l("采用归属规则"),
+    "rule.withdraw": _l("撤回归属规则"),
+    "word.add": _l("添加敏感词"),
+    "word.remove": _l("删除敏感词"),
+    "follower.erase": _l("删除个人资料"),
+    "task.revive": _l("重新执行任务"),
+    "health.check": _l("账号体检"),
+    "account.rename": _l("修改公众号名称"),
+    "community.add": _l("新增社区"),
+    "community.edit": _l("修改社区"),
+    "export": _l("导出表格"),
+    "job.cancel": _l("停下任务"),
+    "reconcile.stopped": _l("对账停下等人处理"),
+    "event.reused_id": _l("消息编号重复，内容不同（未采用）"),
+    "picture.add": _l("上传图片"),
+    "card.edit": _l("修改名片"),
+    "card.approve": _l("通过名片"),
+    "card.reject": _l("驳回名片"),
+    "demo.begun": _l("开始准备演示社区"),
+    "demo.settled": _l("演示社区的老住户已住下"),
+    "demo.done": _l("演示社区准备好了"),
+}
+TABLES: dict[str, dict[str, Any]] = {
+    "event": EVENT_KINDS,
+    "source": EVENT_SOURCES,
+    "dead_letter": DEAD_LETTER_REASONS,
+    "task": TASK_KINDS,
+    "task_error": TASK_ERRORS,
+    "task_state": TASK_STATES,
+    "queue": QUEUES,
+    "code_kind": CODE_KINDS,
+    "code_state": CODE_STATES,
+    "merchant_state": MERCHANT_STATES,
+    "follow_state": FOLLOW_STATES,
+    "attribution": ATTRIBUTION_KINDS,
+    "rule": RULES,
+    "variant": VARIANTS,
+    "review": REVIEWS,
+    "actor": ACTORS,
+    "alarm": ALARMS,
+    "action": ACTIONS,
+}
+
+
+def register(app: Flask) -> None:
+    """Make the words known to templates: {{ row.kind | word("event") }}."""
+    app.add_template_filter(word)
+
+
+def word(value: str | None, table: str) -> str:
+    """What a value is called; one without a name is shown as it is."""
+    return str(TABLES[table].get(value or "", value or ""))
+
+
+_NOT_LISTED = _l("服务器的 IP 不在白名单里。请到公众平台“设置与开发 → 基本配置”里加上。")
+_NO_RIGHT = _l("公众号没有这个接口的权限，请确认是已认证的服务号。")
+_WRONG_SECRET = _l("AppSecret 不对或已重置，请核对设置 WECHAT_APP_SECRET。")
+ADVICE_BY_CODE: dict[int, Any] = {
+    **dict.fromkeys((40164, 61004, 89503, 89506, 89507), _NOT_LISTED),
+    **dict.fromkeys((48001, 48004, 48008), _NO_RIGHT),
+    **dict.fromkeys((40001, 40125), _WRONG_SECRET),
+    40013: _l("AppID 不对，请核对设置 WECHAT_APP_ID。"),
+    40243: _l("AppSecret 被冻结了，请到公众平台解冻。"),
+    50002: _l("公众号被限制了，请到公众平台查看通知。"),
+}
+ADVICE_BY_KIND: dict[type[WeChatError], Any] = {
+    WaitAMinute: _l("连不上微信，或者微信太忙。请检查服务器能不能上网，过一分钟再试。"),
+    QuotaSpent: _l("今天的调用次数用完了，明天会恢复。"),
+    TokenRejected: _l("微信不认我们的凭证。是不是还有别的系统在用同一个公众号？"),
+    Misconfigured: _l("公众号的设置不对，请核对 AppID、AppSecret 和 IP 白名单。"),
+    OutcomeUnknown: _l("微信没有给出看得懂的答复，过一分钟再试。"),
+}
+
+
+def advice_for(error: WeChatError) -> str:
+    """What an operator can do about a refusal of the platform."""
+    advice = ADVICE_BY_CODE.get(error.errcode or 0) or ADVICE_BY_KIND.get(type(error))
+    return str(advice or gettext("微信拒绝了，代码 %(code)s。", code=error.errcode or "—"))
