@@ -1,0 +1,182 @@
+"""Every check sees the violation it is there for, under the role that `quanma check` runs as."""
+
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+from sqlalchemy import make_url, text
+
+from bot.inbox import Inbox
+from core import audit, checks
+from core.database import Database, Role
+from core.migrate import upgrade
+from core.runtime import Runtime
+from core.servers import ServerUrls
+from core.settings import Settings
+from qrcodes import rollups
+from tests.community import Neighbourhood, new_openid, scanned, subscribed, unsubscribed, wrote
+from tests.conftest import SECRET_KEY, create_database, drop_database, violations
+
+
+@pytest.fixture(scope="module")
+def story(servers: ServerUrls, settings: Settings, new_database: Callable[[str], str]) -> str:
+    """The name of a database in which a little has happened, and nothing wrong."""
+    url = new_database("story")
+    runtime = Runtime.build(settings, ServerUrls(url, servers.redis_url), pooled=False)
+    street = Neighbourhood(runtime)
+    inbox = Inbox(runtime)
+    tea, noodles = street.code(street.merchant("茶馆")), street.code(street.merchant("面馆"))
+    ann, ben, start = new_openid(), new_openid(), street.now - timedelta(days=3)
+    for event in (
+        subscribed(ann, start, tea.scene),
+        scanned(ann, start + timedelta(hours=1), noodles.scene),
+        wrote(ann, start + timedelta(hours=2)),
+        subscribed(ben, start, noodles.scene),
+        unsubscribed(ben, start + timedelta(days=2, hours=12)),
+        subscribed(ben, start + timedelta(days=2, hours=13)),
+    ):
+        inbox.receive([event])
+    with runtime.transaction(Role.PLATFORM) as session:
+        for number in range(3):
+            audit.record(session, actor_kind="system", action="test", subject=f"thing:{number}")
+        rollups.count_all(session)
+    assert violations(runtime.database) == {}
+    runtime.database.dispose()
+    return make_url(url).database or ""
+
+
+@pytest.fixture
+def ruin(servers: ServerUrls, story: str, worker_number: int) -> Iterator[Callable[[str, str], dict[str, object]]]:
+    """Does the owner's `prepare`, then the platform's `plant` on a copy of the story; returns what the checks see."""
+    name = f"quanma_test_{worker_number}_ruin"
+    database = Database(create_database(servers, name, template=story), SECRET_KEY, pooled=False)
+
+    def do(prepare: str, plant: str) -> dict[str, object]:
+        with database.transaction(Role.MIGRATE) as session:
+            session.connection().exec_driver_sql(prepare or "SELECT 1")
+        with database.transaction(Role.PLATFORM) as session:
+            session.connection().exec_driver_sql(plant or "SELECT 1")
+        return dict(violations(database))
+
+    yield do
+    database.dispose()
+    drop_database(servers, name)
+
+
+FREE_SCANS = "ALTER TABLE scan DISABLE TRIGGER USER; GRANT UPDATE ON scan TO quanma_platform"
+FREE_CREDITS = "ALTER TABLE attribution DISABLE TRIGGER USER; GRANT UPDATE ON attribution TO quanma_platform"
+FREE_OWNERS = "ALTER TABLE code_owner DISABLE TRIGGER USER"
+
+PLANTS: dict[str, tuple[str, str]] = {
+    "ev02_one_row_per_event": (
+        "",
+        """INSERT INTO inbox_event (month, account_id, dedupe_key, source, kind, event_at)
+           SELECT (month - interval '1 month')::date, account_id, dedupe_key, source, kind, event_at
+           FROM inbox_event LIMIT 1""",
+    ),
+    "ev03_effects_once": (
+        "",
+        """INSERT INTO scan (month, inbox_id, follower_id, scene, scanned_at, led_to_follow)
+           SELECT (month - interval '1 month')::date, inbox_id, follower_id, scene, scanned_at, false
+           FROM scan LIMIT 1""",
+    ),
+    "ev04_nothing_stuck": (
+        "",
+        """INSERT INTO outbox (kind, queue, dedupe_key, payload, next_try_at)
+           VALUES ('x', 'default', 'x', '{}', clock_timestamp() - interval '1 hour')""",
+    ),
+    "ev05_status_fits_episodes": ("", "UPDATE follower SET status = 'gone'"),
+    "ev05_episodes_apart": (
+        "",
+        "UPDATE follow_episode SET ended_at = ended_at + interval '5 hours' WHERE ended_at IS NOT NULL",
+    ),
+    "ev07_ambiguous_decided": (
+        "",
+        "UPDATE follower SET status = 'ambiguous', state_as_of = app_now() - interval '1 hour'",
+    ),
+    "ev08_one_attribution_in_force": (
+        "ALTER TABLE attribution DROP CONSTRAINT uq_attribution_supersedes",
+        """INSERT INTO attribution (episode_id, follower_id, kind, followed_at, rule, rule_version, source, supersedes)
+           SELECT episode_id, follower_id, kind, followed_at, rule, rule_version, source, id
+           FROM attribution LIMIT 1""",
+    ),
+    "ev09_credit_by_the_rule": (
+        FREE_CREDITS,
+        "UPDATE attribution SET merchant_id = (SELECT min(id) FROM merchant), kind = 'new' WHERE kind = 'returning'",
+    ),
+    "ev10_scans_count_for_the_owner": (
+        FREE_SCANS,
+        "UPDATE scan SET merchant_id = (SELECT max(id) FROM merchant) + (SELECT min(id) FROM merchant) - merchant_id",
+    ),
+    "ev11_events_outrank_the_reconciler": (
+        "",
+        """INSERT INTO attribution (episode_id, follower_id, kind, followed_at, rule, rule_version, source, supersedes)
+           SELECT episode_id, follower_id, kind, followed_at, rule, rule_version, 'reconcile', id
+           FROM attribution WHERE source = 'event' LIMIT 1""",
+    ),
+    "ev14_times_are_believable": ("", "UPDATE inbox_event SET event_at = received_at + interval '1 day'"),
+    "fa02_gone_means_erased": ("", "UPDATE follower SET erase_due_at = app_now() - interval '2 hours'"),
+    "fa02_nothing_left_of_the_erased": ("", "UPDATE follower SET erased_at = app_now(), openid = NULL"),
+    "fa08_numbers_differ": ("", "UPDATE fan SET number = 'SAME' || follower_id"),
+    "qr01_pool_is_counted": ("", "UPDATE scene_pool SET used = used + 1"),
+    "qr02_one_owner_at_a_time": (
+        "DROP INDEX uq_code_owner_open",
+        "INSERT INTO code_owner (code_id, merchant_id, from_at) SELECT code_id, merchant_id, app_now() FROM code_owner",
+    ),
+    "qr02_hands_change_by_agreement": (
+        "",
+        """UPDATE code_owner SET to_at = app_now();
+           INSERT INTO code_owner (code_id, merchant_id, from_at, to_at)
+           SELECT code_id, merchant_id, to_at, to_at FROM code_owner""",
+    ),
+    "qr02_owner_of_today": (FREE_OWNERS, "UPDATE code_owner SET to_at = app_now()"),
+    "qr08_suspended_merchants_have_no_code": ("", "UPDATE merchant SET state = 'suspended'"),
+    "bc10_windows_are_not_overspent": (
+        "",
+        """WITH said AS (
+               INSERT INTO welcome (variant, kind, text, position) VALUES ('first', 'text', '您好', 1) RETURNING id)
+           INSERT INTO follow_up (inbox_id, follower_id, welcome_id, position, state)
+           SELECT inbox_id, follower_id, said.id, 1, 'sent' FROM message_window, said""",
+    ),
+    "traffic_adds_up": (FREE_CREDITS, "UPDATE attribution SET kind = 'void' WHERE kind = 'returning'"),
+    "traffic_rollup_is_true": ("", "UPDATE daily_traffic SET scanners = scanners + 1 WHERE level = 'code'"),
+    "traffic_recent_is_true": ("", "UPDATE recent_traffic SET scanners = scanners + 1"),
+    "traffic_onward_is_true": ("", "DELETE FROM onward_scan"),
+    "fans_are_listed": ("", "DELETE FROM fan"),
+    "tn01_tables_are_closed": ("ALTER TABLE fan NO FORCE ROW LEVEL SECURITY", ""),
+    "tn02_no_way_around_the_parent": ("GRANT SELECT ON scan_default TO quanma_merchant", ""),
+    "au09_audit_chain_holds": (
+        "ALTER TABLE audit_log DISABLE TRIGGER USER; GRANT UPDATE ON audit_log TO quanma_platform",
+        "UPDATE audit_log SET action = 'nothing' WHERE id = (SELECT min(id) FROM audit_log)",
+    ),
+}  # fmt: skip
+
+BY_HAND = {"tn02_roles_cannot_bypass"}
+
+
+def test_every_check_has_its_plant() -> None:
+    assert {check.stem for check in checks.CHECKS.glob("*.sql")} == set(PLANTS) | BY_HAND
+
+
+@pytest.mark.parametrize("check", sorted(PLANTS))
+def test_the_check_sees_what_it_is_there_for(check: str, ruin: Callable[[str, str], dict[str, object]]) -> None:
+    assert check in ruin(*PLANTS[check])
+
+
+@pytest.mark.parametrize("which", ["id = (SELECT max(id) FROM audit_log)", "true"])
+def test_an_audit_log_whose_end_was_cut_off_is_seen(ruin: Callable[[str, str], dict[str, object]], which: str) -> None:
+    free = "ALTER TABLE audit_log DISABLE TRIGGER USER; GRANT DELETE ON audit_log TO quanma_platform"
+    assert ruin(free, f"DELETE FROM audit_log WHERE {which}").keys() == {"au09_audit_chain_holds"}  # noqa: S608
+
+
+def test_a_role_that_may_make_roles_is_seen(servers: ServerUrls, new_database: Callable[[str], str]) -> None:
+    """Roles belong to the whole server, so this one is planted within a transaction that is rolled back."""
+    database = Database(new_database("roles"), SECRET_KEY, pooled=False)
+    statement = (checks.CHECKS / "tn02_roles_cannot_bypass.sql").read_text(encoding="utf-8")
+    with database.engine(Role.MIGRATE).connect() as connection:
+        assert connection.execute(text(statement.replace(":", r"\:"))).all() == []
+        connection.execute(text("ALTER ROLE quanma_merchant CREATEROLE"))
+        assert connection.execute(text(statement.replace(":", r"\:"))).all() != []
+        connection.rollback()
+    assert upgrade(database, SECRET_KEY)
+    database.dispose()

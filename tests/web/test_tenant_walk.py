@@ -1,0 +1,638 @@
+"""Tenant walk: every route, as every kind of visitor, with everything that belongs to somebody else (TN-1 to TN-5).
+
+The routes come from the application, so that a new one is walked by itself. The walk is tried with the protections
+taken away, too: it then has to fail.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import product
+from typing import Any, Final
+
+import pytest
+from flask import Flask
+from PIL import Image
+from psycopg import sql
+from sqlalchemy import ColumnClause, column, event, func, select, table, text, update
+from werkzeug.routing import Rule
+from werkzeug.test import TestResponse
+
+from bot.inbox import Inbox
+from bot.store import driver
+from campaigns import audience
+from core import audit, long_jobs, outbox
+from core.clock import Clock
+from core.database import Role
+from core.models import JobState, LongJob, LongJobPart
+from core.runtime import Runtime
+from core.servers import ServerUrls
+from core.settings import Settings
+from merchants import cards, identities, notices, pictures, staff
+from merchants.models import NoticeKind, Staff, StaffRole
+from merchants.notices import News
+from qrcodes import batches, fans, handovers, rollups, trials, welcomes
+from qrcodes.codes import Wanted, new_public_id
+from qrcodes.fans import Filter
+from qrcodes.models import WelcomeVariant
+from qrcodes.posters import looks
+from qrcodes.posters.formats import Design
+from tests.community import Code, Neighbourhood, new_openid, scanned, subscribed, unsubscribed, wrote
+from tests.conftest import violations
+from tests.web.conftest import PASSWORD, Browser
+from web.app import create_app
+from web.auth.access import Access, access_of
+from web.query import Query
+from web.security import limiter
+
+NOBODYS_ID: Final = 9_000_000_000_000_001
+NOBODYS_NUMBER: Final = "ZZZZZZZZZZ"
+
+PUBLIC_PARAMETERS: Final = {
+    "filename": "a file of the pages",
+    "name": "a language, or a line of the health page",
+    "public_id": "printed on posters for everybody",
+    "replay_id": "a rule that the operator tried on everybody",
+    "token": "a secret that is itself the permission",
+    "version": "a version of the rule, the same for all",
+    "word_id": "a word of the operator's list, the same for all",
+}
+"""Parameters that name nothing of a merchant's."""
+SPOTS: Final = {"variant": "first", "position": "0", "format_": "badge"}
+"""Parameters that name a place every merchant has."""
+NUMBERS_THAT_NAME_NOBODY: Final = {
+    "CodesQuery.before": "a place in the order of one's own codes",
+    "FansQuery.before": "a place in the order of one's own fans",
+    "NoticesQuery.before": "a place in the order of one's own notices",
+    "NewForm.days": "a number of days",
+}
+NOTED: Final = {"merchant_fans.export"}
+"""Exports of one's own list, whatever they are narrowed to: each is written down."""
+AUDIT: Final = {"audit_log", "audit_head"}
+
+
+# ---- Two merchants with rows of every kind ---------------------------------------------------------------------------
+
+
+@dataclass
+class Shop:
+    """One merchant with everything a merchant can have."""
+
+    id: int
+    name: str
+    codes: list[Code]
+    picture_id: int = 0
+    people: dict[StaffRole, str] = field(default_factory=dict)
+    """Who signs in, by login."""
+
+
+class Town:
+    """Two shops whose fans overlap."""
+
+    def __init__(self, runtime: Runtime) -> None:
+        self.runtime = runtime
+        self.street = Neighbourhood(runtime)
+        self.inbox = Inbox(runtime)
+        self.a, self.b = self._open("茶馆"), self._open("面馆")
+        now = self.street.now
+        ann, ben, cat = new_openid(), new_openid(), new_openid()
+        self.take_in(
+            subscribed(ann, now - timedelta(days=3), self.a.codes[0].scene),
+            subscribed(ben, now - timedelta(days=3), self.b.codes[0].scene),
+            subscribed(cat, now - timedelta(days=2), self.b.codes[1].scene),
+            scanned(cat, now - timedelta(days=1), self.a.codes[1].scene),
+            wrote(cat, now - timedelta(hours=20)),
+            unsubscribed(ben, now - timedelta(hours=2)),
+        )
+        self.stranger = self.street.merchant("花店")
+        for shop in (self.a, self.b):
+            self._furnish(shop)
+
+    def _open(self, name: str) -> Shop:
+        merchant_id = self.street.merchant(name)
+        return Shop(merchant_id, name, [self.street.code(merchant_id, label) for label in ("门口", "柜台")])
+
+    def take_in(self, *events: Any) -> None:
+        for one in events:
+            self.inbox.receive([one])
+        rollups.catch_up(self.runtime)
+
+    def _furnish(self, shop: Shop) -> None:
+        now = self.street.now
+        with self.runtime.transaction(Role.PLATFORM) as session:
+            shop.picture_id = new_picture(session, shop.id, "#07c160" if shop is self.a else "#d63939")
+            for role in (StaffRole.OWNER, StaffRole.CLERK):
+                token = staff.invite(session, name=f"{shop.name}{role}", role=role, merchant_id=shop.id, now=now)
+                login = f"{role}-{shop.id}"
+                member = staff.accept(session, token=token, login=login, password=PASSWORD, now=now)
+                shop.people[role] = login
+                follower_id = fans.page(session, shop.id)[0].follower_id
+                identities.bind(session, member, follower_id=follower_id, now=now)
+                tried = shop.codes[0].id
+                trials.arm(session, merchant_id=shop.id, code_id=tried, staff_id=member.id, now=now)
+            news = News(NoticeKind.EXPIRING, cause="walk", path="/merchant/codes", subject=shop.name, days=7)
+            notices.tell(session, merchant_id=shop.id, news=news, now=now)
+            staff.invite(session, name=f"{shop.name}新人", role=StaffRole.CLERK, merchant_id=shop.id, now=now)
+            for operator_id, code_id in product((1, None), (None, shop.codes[0].id)):
+                self.say(session, shop, code_id=code_id, operator_id=operator_id, words=f"{shop.name}欢迎您")
+            looks.save(session, merchant_id=shop.id, wanted=looks.Wishes(slogan=f"{shop.name}有好味"))
+            for fan in fans.page(session, shop.id):
+                fans.set_note(session, shop.id, fan.follower_id, f"{shop.name}记得")
+                fans.set_tags(session, shop.id, fan.follower_id, [f"{shop.name}常客"])
+            cards.propose(session, merchant_id=shop.id, card=cards.Card(f"{shop.name}的介绍"), hosts=frozenset())
+            audience.save(session, merchant_id=shop.id, name=f"{shop.name}常来", wanted=Filter(visits_at_least=2))
+            outbox.add(session, kind="upload_picture", dedupe_key=f"walk:{shop.id}", payload={}, merchant_id=shop.id)
+            audit.record(session, actor_kind="merchant", merchant_id=shop.id, action="walk", subject=shop.name)
+            self.finish_a_job(session, shop)
+            self.keep_a_list(session, shop)
+            handovers.offer(
+                session,
+                code_id=shop.codes[1].id,
+                merchant_id=shop.id,
+                receiver=handovers.Receiver(self.stranger, "花店"),
+                now=now,
+            )
+
+    def keep_a_list(self, session: Any, shop: Shop) -> None:
+        """Codes that the owner is about to have made."""
+        wanted = Wanted(f"{shop.name}的桌子", days=3)
+        checked = batches.Checked(batches.COLUMNS, [batches.Line(2, {}, shop.id, wanted)])
+        owner_id = session.execute(select(Staff.id).filter_by(merchant_id=shop.id, role=StaffRole.OWNER)).scalar_one()
+        batches.keep(
+            session,
+            checked,
+            name=f"{shop.name}的一批",
+            account_id=self.street.account_id,
+            merchant_id=shop.id,
+            created_by=owner_id,
+            now=self.street.now,
+        )
+
+    def finish_a_job(self, session: Any, shop: Shop) -> None:
+        """Something the owner asked for, with its file."""
+        owner_id = session.execute(select(Staff.id).filter_by(merchant_id=shop.id, role=StaffRole.OWNER)).scalar_one()
+        job_id = long_jobs.start(
+            session, kind="walk", requested_by=owner_id, merchant_id=shop.id, payload={}, now=self.street.now
+        )
+        ready = {"state": JobState.DONE, "file_name": f"{shop.name}.txt", "file_mime": "text/plain", "file_size": 6}
+        session.execute(update(LongJob).where(LongJob.id == job_id).values(**ready))
+        session.add(LongJobPart(job_id=job_id, attempt=0, number=0, content=shop.name.encode()))
+
+    def say(self, session: Any, shop: Shop, *, code_id: int | None, operator_id: int | None, words: str) -> None:
+        """One version of a welcome: in force if an operator says so, else waiting."""
+        welcomes.save(
+            session,
+            merchant_id=shop.id,
+            code_id=code_id,
+            variant=WelcomeVariant.FIRST,
+            position=0,
+            draft=welcomes.Draft(text=words),
+            hosts=frozenset(),
+            now=self.street.now,
+            operator_id=operator_id,
+        )
+
+    def ids(self, parameter: str, shop: Shop) -> list[str]:
+        """Everything of this shop that the parameter could name."""
+        queries = {
+            "code_id": "SELECT id FROM sub_qr_code WHERE merchant_id = :id",
+            "staff_id": "SELECT id FROM staff WHERE merchant_id = :id",
+            "number": "SELECT number FROM fan WHERE merchant_id = :id",
+            "session_id": "SELECT id FROM login_session WHERE merchant_id = :id",
+            "welcome_id": "SELECT id FROM welcome WHERE merchant_id = :id",
+            "picture_id": "SELECT id FROM picture WHERE merchant_id = :id",
+            "batch_id": "SELECT id FROM code_batch WHERE merchant_id = :id",
+            "handover_id": "SELECT id FROM code_handover WHERE :id IN (from_merchant_id, to_merchant_id)",
+            "job_id": "SELECT id FROM long_job WHERE merchant_id = :id",
+            "card_id": "SELECT id FROM merchant_card WHERE merchant_id = :id",
+            "segment_id": "SELECT id FROM segment WHERE merchant_id = :id",
+            "task_id": "SELECT id FROM outbox WHERE merchant_id = :id",
+            "follower_id": "SELECT follower_id FROM fan WHERE merchant_id = :id",
+            "merchant_id": "SELECT CAST(:id AS bigint)",
+            "community_id": "SELECT community_id FROM merchant WHERE id = :id",
+        }
+        if parameter not in queries:
+            raise AssertionError(
+                f"The walk does not know what <{parameter}> names: say in Town.ids where a merchant's are found,"
+                " or in PUBLIC_PARAMETERS why it is nobody's."
+            )
+        with self.runtime.transaction(Role.PLATFORM) as session:
+            found = session.execute(text(queries[parameter]), {"id": shop.id}).scalars().all()
+        assert found, f"{shop.name} has nothing that <{parameter}> could name"
+        return [str(one) for one in found]
+
+
+def new_picture(session: Any, merchant_id: int, colour: str) -> int:
+    file = io.BytesIO()
+    Image.new("RGB", (320, 240), colour).save(file, "PNG")
+    prepared = pictures.prepare(file.getvalue())
+    return pictures.save(session, merchant_id=merchant_id, picture=prepared, public_id=new_public_id())
+
+
+# ---- Walking ---------------------------------------------------------------------------------------------------------
+
+
+class Visitor:
+    """One browser, signed in or not, whose answers can be compared byte by byte."""
+
+    def __init__(self, app: Flask, login: str | None) -> None:
+        self.name = login or "nobody"
+        self._browser = Browser(app.test_client())
+        if login is not None:
+            assert self._browser.sign_in(login).status_code == 303
+            self._browser.get("/merchant/")
+        else:
+            self._browser.get("/auth/sign-in")
+
+    def ask(self, method: str, path: str, named: Sequence[str] = (), **data: str) -> Answer:
+        """What comes back, but for what differs in every answer and for the names given."""
+        send = self._browser.get if method == "GET" else self._browser.post
+        options: dict[str, Any] = {"query_string": data} if method == "GET" else {"data": data}
+        response: TestResponse = send(path, **options)
+        return Answer(response.status_code, _plain(response, named))
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    content: str
+
+
+CHANGES_EVERY_TIME = re.compile(r"(nonce-|nonce=\"|Nonce\": ?\"|csrf[_-]token\" (?:value|content)=\")[\w.-]+")
+
+
+def _plain(response: TestResponse, named: Sequence[str]) -> str:
+    skipped = {"Set-Cookie", "Date", "X-Request-Id", "Content-Length"}
+    heads = sorted(f"{name}: {value}" for name, value in response.headers if name not in skipped)
+    content = "\n".join([*heads, response.get_data().decode("utf-8", "replace")])
+    content = CHANGES_EVERY_TIME.sub(r"\1…", content)
+    for name in named:
+        content = content.replace(name, "…")
+    return content
+
+
+@dataclass(frozen=True)
+class Step:
+    """One way to name something: a route with its parameters, or a field of a form or query."""
+
+    endpoint: str
+    access: Access
+    method: str
+    path: Callable[[dict[str, str]], str]
+    parameters: tuple[str, ...]
+    """Those that name something of a merchant's."""
+    field: str | None = None
+    fields: tuple[tuple[str, str], ...] = ()
+
+    def take(self, visitor: Visitor, values: dict[str, str]) -> Answer:
+        data = dict(self.fields) | ({self.field: values[self.field]} if self.field else {})
+        named = [values[name] for name in (*self.parameters, *([self.field] if self.field else []))]
+        return visitor.ask(self.method, self.path(values), named, **data)
+
+
+def route_steps(app: Flask) -> Iterator[Step]:
+    """Every route that takes a parameter which could name something of a merchant's."""
+    for rule in app.url_map.iter_rules():
+        access = access_of(app.view_functions[rule.endpoint])
+        assert access is not None
+        given = (rule.defaults or {}).keys() | PUBLIC_PARAMETERS.keys() | SPOTS.keys()
+        parameters = tuple(sorted(rule.arguments - given))
+        if parameters:
+            for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}):
+                yield Step(rule.endpoint, access, method, _builder(app, rule), parameters)
+
+
+def _builder(app: Flask, rule: Rule) -> Callable[[dict[str, str]], str]:
+    def build(values: dict[str, str]) -> str:
+        wanted = {name: (SPOTS | values)[name] for name in rule.arguments if name not in (rule.defaults or {})}
+        converted = {name: rule._converters[name].to_python(value) for name, value in wanted.items()}
+        built = rule.build(converted)
+        assert built is not None
+        return str(built[1])
+
+    return build
+
+
+def field_steps(app: Flask, town: Town) -> Iterator[Step]:
+    """Every field of the merchants' forms and queries that could name something of a merchant's."""
+    asked: dict[str, list[tuple[str, str, dict[str, str]]]] = {
+        "Wishes.code": [("GET", "/merchant/fans", {}), ("POST", "/merchant/fans/export", {})],
+        "FansQuery.code": [("GET", "/merchant/fans", {})],
+        "GroupForm.code": [("POST", "/merchant/fans/groups", {"name": "门口来的"})],
+        "ManyCodesForm.code": [
+            ("POST", "/merchant/codes/many", {"act": "retire"}),
+            ("POST", "/merchant/codes/many", {"act": "change", "new_place": "楼下"}),
+        ],
+        "CardForm.picture": [("POST", "/merchant/me/card", {"intro": "好茶"})],
+        "WelcomeForm.picture": [
+            ("POST", "/merchant/welcome/first/0", {"kind": "image"}),
+            ("POST", f"/merchant/welcome/codes/{town.a.codes[0].id}/first/1", {"kind": "news", "title": "茶"}),
+        ],
+    }
+    for name in sorted(numeric_fields()):
+        if name in NUMBERS_THAT_NAME_NOBODY:
+            continue
+        assert name in asked, (
+            f"The walk does not know what {name} names: say in field_steps where it is asked for,"
+            " or in NUMBERS_THAT_NAME_NOBODY why it names nobody."
+        )
+        for method, path, fields in asked[name]:
+            adapter = app.url_map.bind("127.0.0.1")
+            endpoint, _values = adapter.match(path, method)
+            access = access_of(app.view_functions[endpoint])
+            assert access is not None
+            yield Step(endpoint, access, method, _constant(path), (), name.partition(".")[2], tuple(fields.items()))
+
+
+def _constant(path: str) -> Callable[[dict[str, str]], str]:
+    return lambda _values: path
+
+
+def numeric_fields() -> set[str]:
+    """Fields below /merchant that take digits, as Model.field."""
+    from web.forms import Form
+
+    def below(model: type[Any]) -> Iterator[type[Any]]:
+        for child in model.__subclasses__():
+            yield child
+            yield from below(child)
+
+    found = set()
+    for model in (*below(Query), *below(Form)):
+        if model.__module__.startswith("web.merchant."):
+            for name, info in model.model_fields.items():
+                patterns = "".join(getattr(one, "pattern", None) or "" for one in info.metadata)
+                if "int" in str(info.annotation) or "0-9]" in str(info.annotation) + patterns:
+                    found.add(f"{model.__name__}.{name}")
+    return found
+
+
+def walk(app: Flask, town: Town) -> list[str]:
+    """Everything that went differently for something of B's than for something that does not exist."""
+    visitors: dict[StaffRole | None, Visitor] = {
+        role: Visitor(app, town.a.people[role]) for role in (StaffRole.OWNER, StaffRole.CLERK)
+    }
+    visitors[None] = Visitor(app, None)
+    for login in town.b.people.values():
+        Visitor(app, login)
+    wrong = []
+    before = rows_of(town.runtime)
+    for step in [*route_steps(app), *field_steps(app, town)]:
+        for role, visitor in visitors.items():
+            if role is None and step.access.database is None:
+                continue
+            wrong += compare(town, step, role, visitor)
+            after = rows_of(town.runtime)
+            changed = {name for name in after if after[name] != before[name]}
+            if changed - (AUDIT if step.endpoint in NOTED else set()):
+                wrong.append(f"{visitor.name} {step.method} {step.endpoint} wrote to {', '.join(sorted(changed))}")
+            before = after
+    return wrong
+
+
+def compare(town: Town, step: Step, role: StaffRole | None, visitor: Visitor) -> list[str]:
+    """One step with each of B's ids beside the same step with ids of nobody."""
+    wrong = []
+    names = (*step.parameters, *([step.field] if step.field else []))
+    kinds = {name: f"{name}_id" if name == step.field else name for name in names}
+    nobody = {name: NOBODYS_NUMBER if kinds[name] == "number" else str(NOBODYS_ID) for name in names}
+    expected = step.take(visitor, nobody)
+    may_enter = role is not None and role in step.access.roles
+    if may_enter and not step.field and expected.status != 404:
+        wrong.append(f"{visitor.name} {step.method} {step.endpoint} answers {expected.status} about nothing")
+    foreign_ids = list(product(*(town.ids(kinds[name], town.b) for name in names)))
+    # Who may not enter at all meets the same closed door whatever is behind it.
+    for values in foreign_ids if may_enter else foreign_ids[:1]:
+        foreign = dict(zip(names, values, strict=True))
+        found = step.take(visitor, foreign)
+        if found != expected:
+            wrong.append(
+                f"{visitor.name} {step.method} {step.endpoint} {foreign}: {found.status} instead of {expected.status},"
+                f" {_first_difference(found.content, expected.content)}"
+            )
+    return wrong
+
+
+def _first_difference(found: str, expected: str) -> str:
+    for mine, theirs in zip(found.splitlines(), expected.splitlines(), strict=False):
+        if mine != theirs:
+            return f"{mine[:200]!r} instead of {theirs[:200]!r}"
+    return "one is longer"
+
+
+def rows_of(runtime: Runtime) -> dict[str, str]:
+    """A hash over every table's rows, but for the note of when somebody was last seen."""
+    with runtime.transaction(Role.PLATFORM, statement_timeout_s=20) as session:
+        tables = session.execute(
+            text("""
+                SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+                WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p') AND NOT c.relispartition""")
+        ).scalars()
+        rows = sql.SQL(" UNION ALL ").join(
+            sql.SQL("""
+                SELECT {}, md5(coalesce(string_agg(row, ',' ORDER BY row), ''))
+                FROM (SELECT (to_jsonb(t) - 'last_seen_at')::text AS row FROM {} t) rows""").format(
+                sql.Literal(name), sql.Identifier(name)
+            )
+            for name in tables
+        )
+        return {str(name): str(value) for name, value in driver(session).execute(rows)}
+
+
+# ---- Where it is walked ----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _unlimited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A walk is faster than any visitor."""
+    monkeypatch.setattr(limiter, "enabled", False)
+
+
+MakeTown = Callable[[str], Town]
+
+
+@pytest.fixture
+def new_town(
+    settings: Settings, servers: ServerUrls, new_database: Callable[[str], str], urls: ServerUrls
+) -> Iterator[MakeTown]:
+    """Makes a town in a database of its own, in which policies may be dropped."""
+    made: list[Runtime] = []
+
+    def make(purpose: str) -> Town:
+        runtime = Runtime.build(settings, ServerUrls(new_database(purpose), urls.redis_url))
+        made.append(runtime)
+        give_striking_ids(runtime)
+        return Town(runtime)
+
+    yield make
+    for runtime in made:
+        runtime.database.dispose()
+
+
+def give_striking_ids(runtime: Runtime) -> None:
+    """Ids that are told from every other number on a page, and from those of other tables."""
+    with runtime.database.transaction(Role.MIGRATE) as session:
+        columns = session.execute(
+            text("""
+                SELECT table_name, column_name FROM information_schema.columns
+                WHERE table_schema = 'public' AND is_identity = 'YES' AND data_type = 'bigint' ORDER BY 1""")
+        ).all()
+        for number, (table_name, column_name) in enumerate(columns):
+            first = 7_000_000_000_000_001 + number * 1_000_000_000
+            session.execute(text(f"ALTER TABLE {table_name} ALTER COLUMN {column_name} RESTART WITH {first}"))
+
+
+@pytest.fixture
+def town(new_town: MakeTown) -> Town:
+    return new_town("town")
+
+
+def open_policies(town: Town) -> None:
+    """From now on the database shows everybody everything they were granted."""
+    with town.runtime.database.transaction(Role.MIGRATE) as session:
+        tables = session.execute(
+            text("SELECT oid::regclass::text FROM pg_class WHERE relrowsecurity AND relkind IN ('r', 'p')")
+        ).scalars()
+        for name in tables.all():
+            session.execute(text(f"ALTER TABLE {name} DISABLE ROW LEVEL SECURITY"))
+
+
+OWN = re.compile(r"(?:\w+\.)?merchant_id = (?:%\(\w+\)s(?:::\w+)?|ANY\(%\(\w+\)s\))")
+
+
+def strip_filters(town: Town) -> None:
+    """From now on no statement of a merchant's page says whose rows it means."""
+
+    def strip(_connection: Any, _cursor: Any, statement: str, parameters: Any, _context: Any, _many: bool) -> Any:
+        return OWN.sub("(1 = 1)", statement) if statement.lstrip().startswith(
+            ("SELECT", "WITH")
+        ) else statement, parameters
+
+    event.listen(town.runtime.database.engine(Role.MERCHANT), "before_cursor_execute", strip, retval=True)
+
+
+def test_nothing_of_another_merchant_can_be_told_from_nothing(town: Town) -> None:
+    """TN-3."""
+    app = create_app(town.runtime)
+    assert len({step.endpoint for step in route_steps(app)}) > 10
+    assert "\n".join(walk(app, town)) == ""
+    assert violations(town.runtime.database) == {}
+
+
+def test_the_policies_alone_keep_merchants_apart(town: Town) -> None:
+    """Even if no statement named its merchant."""
+    strip_filters(town)
+    assert "\n".join(walk(create_app(town.runtime), town)) == ""
+
+
+def test_without_policies_and_filters_the_walk_fails(town: Town) -> None:
+    """The control: the walk sees what it looks for."""
+    open_policies(town)
+    strip_filters(town)
+    wrong = walk(create_app(town.runtime), town)
+    for endpoint in ("merchant_codes.show", "merchant_fans.show", "merchant_welcome.overview"):
+        assert any(endpoint in sentence for sentence in wrong), endpoint
+
+
+# ---- What a merchant reads -------------------------------------------------------------------------------------------
+
+
+def all_pages(app: Flask, town: Town, owner: Visitor) -> dict[str, Answer]:
+    """Everything A's owner can read, exports last."""
+    seen: dict[str, Answer] = {}
+    for rule in sorted(app.url_map.iter_rules(), key=lambda rule: rule.rule):
+        access = access_of(app.view_functions[rule.endpoint])
+        if access is None or StaffRole.OWNER not in access.roles or "GET" not in (rule.methods or ()):
+            continue
+        names = sorted(rule.arguments - SPOTS.keys() - (rule.defaults or {}).keys())
+        for values in product(*(town.ids(name, town.a) for name in names)):
+            path = _builder(app, rule)(dict(zip(names, values, strict=True)))
+            seen[path] = owner.ask("GET", path)
+    for path, name, value in (
+        ("/merchant/fans", "q", "常客"),
+        ("/merchant/fans", "q", "记得"),
+        ("/merchant/codes", "q", "门"),
+        ("/merchant/codes", "state", "retired"),
+    ):
+        seen[f"{path}?{name}={value}"] = owner.ask("GET", path, **{name: value})
+    seen["export"] = owner.ask("POST", "/merchant/fans/export")
+    return seen
+
+
+def test_what_another_merchant_does_changes_no_byte(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TN-5."""
+    app = create_app(town.runtime)
+    moment: datetime = town.runtime.now()
+    monkeypatch.setattr(Clock, "now", lambda _clock: moment)
+    owner = Visitor(app, town.a.people[StaffRole.OWNER])
+    before = all_pages(app, town, owner)
+    assert all(answer.status == 200 for answer in before.values()), before
+    change_everything(town, town.b)
+    after = all_pages(app, town, owner)
+    assert before.keys() == after.keys()
+    for path, answer in before.items():
+        assert after[path].status == answer.status, path
+        assert after[path].content == answer.content, (
+            f"{path}: {_first_difference(after[path].content, answer.content)}"
+        )
+
+
+def change_everything(town: Town, shop: Shop) -> None:
+    """A busy day at B's."""
+    now, first = town.street.now, shop.codes[0]
+    people = [new_openid() for _ in range(3)]
+    town.take_in(*(subscribed(one, now - timedelta(hours=5), first.scene) for one in people))
+    town.take_in(*(scanned(one, now - timedelta(hours=4), shop.codes[1].scene) for one in people))
+    town.take_in(unsubscribed(people[0], now - timedelta(hours=3)), wrote(people[1], now - timedelta(hours=3)))
+    shop.codes.append(town.street.code(shop.id, "外卖袋"))
+    with town.runtime.transaction(Role.PLATFORM) as session:
+        card = cards.Card(intro="今天有鱼", address="东门", hours="9–21")
+        cards.show(session, merchant_id=shop.id, card=card, hosts=frozenset())
+        shop.picture_id = new_picture(session, shop.id, "#000000")
+        looks.save(session, merchant_id=shop.id, wanted=looks.Wishes(slogan="今天有鱼", design=Design.PLAIN))
+        token = staff.invite(session, name="新店员", role=StaffRole.CLERK, merchant_id=shop.id, now=now)
+        staff.accept(session, token=token, login=f"new-{shop.id}", password=PASSWORD, now=now)
+        town.say(session, shop, code_id=None, operator_id=1, words="今天有鱼")
+        town.say(session, shop, code_id=first.id, operator_id=None, words="今天有鱼")
+        for fan in fans.page(session, shop.id):
+            fans.set_note(session, shop.id, fan.follower_id, "爱吃鱼")
+            fans.set_tags(session, shop.id, fan.follower_id, ["鱼"])
+        audit.record(session, actor_kind="merchant", merchant_id=shop.id, action="walk", subject="again")
+
+
+# ---- The database by itself ------------------------------------------------------------------------------------------
+
+
+def visible(town: Town, shop: Shop | None) -> dict[str, tuple[int, int]]:
+    """Rows of A and rows of others that the merchant role sees as this shop, in every table of merchants."""
+    found = {}
+    with town.runtime.transaction(Role.MERCHANT, merchant_id=shop.id if shop else None) as session:
+        tables = session.execute(
+            text("""
+                SELECT c.relname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+                JOIN pg_namespace n ON n.oid = c.relnamespace
+                WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+                  AND a.attname = 'merchant_id' AND has_column_privilege(c.oid, a.attnum, 'SELECT')""")
+        ).scalars()
+        for name in tables.all():
+            owner: ColumnClause[int] = column("merchant_id")
+            own, foreign = (func.count().filter(is_so) for is_so in (owner == town.a.id, owner != town.a.id))
+            counted = session.execute(select(own, foreign).select_from(table(name))).one()
+            found[name] = (counted[0], counted[1])
+    return found
+
+
+def test_plain_sql_as_a_merchant_sees_its_own_rows_and_no_others(town: Town) -> None:
+    """TN-2: as A, as nobody in particular, and, for comparison, without the policies."""
+    for shop in (town.a, town.b):
+        Visitor(create_app(town.runtime), shop.people[StaffRole.OWNER])
+    seen = visible(town, town.a)
+    assert len(seen) > 8
+    assert {name: rows for name, rows in seen.items() if not rows[0] or rows[1]} == {}
+    assert set(visible(town, None).values()) == {(0, 0)}
+    open_policies(town)
+    assert all(own and foreign for own, foreign in visible(town, town.a).values())
