@@ -17,8 +17,8 @@ from merchants import second_factor, staff
 from merchants.models import SecondFactor, StaffRole
 from merchants.second_factor import STEP_S, code_at, secret_of
 from qrcodes import codes
+from tests.conftest import advance
 from tests.web.conftest import PASSWORD, Browser, Crew
-from tests.web.test_auth import advance
 
 
 def test_codes_are_those_of_the_standard() -> None:

@@ -24,9 +24,8 @@ from merchants import jobs as staff_jobs
 from merchants.models import StaffRole
 from qrcodes import codes
 from tests.community import Neighbourhood, new_openid, scanned, subscribed, wrote
-from tests.conftest import Sandbox
+from tests.conftest import Sandbox, advance
 from tests.web.conftest import Browser
-from tests.web.test_auth import advance
 from web.app import create_app
 
 
