@@ -30,7 +30,7 @@ from core.runtime import Runtime
 from core.scheduler import Periodic, Scheduler
 from core.servers import ensure_servers
 from core.settings import load_settings
-from qrcodes import rules
+from qrcodes import rules, standing
 from qrcodes.posters import jobs as posters
 
 LONG_JOBS: Final[Mapping[str, Work]] = {
@@ -43,6 +43,7 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     **merchants.jobs.HANDLERS,
     **qrcodes.jobs.HANDLERS,
     **qrcodes.handovers.HANDLERS,
+    **standing.HANDLERS,
     **bot.jobs.HANDLERS,
     long_jobs.RUN: long_jobs.handler(LONG_JOBS),
 }

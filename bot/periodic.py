@@ -11,7 +11,7 @@ from bot import erasers, follow_ups, notices, reconcile, retention
 from core.clock import business_day
 from core.partitions import ensure_ahead
 from core.scheduler import Periodic
-from qrcodes import alarms, rollups
+from qrcodes import alarms, rollups, standing
 
 OUTAGE: Final = timedelta(seconds=15)
 """WeChat gives up on an event after about as long: a longer silence may have lost some."""
@@ -61,6 +61,7 @@ TASKS: Final = (
     Periodic("due erasures", erasers.owe_due, every=timedelta(minutes=1)),
     Periodic("partitions", make_partitions, daily_at=time(0, 20)),
     Periodic("reconcile", reconcile.owe, daily_at=time(3, 10)),
+    Periodic("standings", standing.owe, daily_at=standing.COUNTED_AT),
     Periodic("retention", retention.owe, daily_at=time(3, 40)),
     Periodic("traffic alarms", alarms.judge_yesterday, daily_at=time(7, 0)),
     Periodic("restatements", rollups.forget_restatements, daily_at=time(3, 50)),

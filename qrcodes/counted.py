@@ -153,6 +153,72 @@ class OnwardScan(Base):
     scanned_at: Mapped[datetime] = mapped_column(Timestamp)
 
 
+class NeighbourExchange(Base):
+    """What two merchants brought each other in the last whole days, counted anew each night; a row for either side.
+
+    `visits` are days on which somebody of one scanned at the other; `followers` those whom that put on the list there.
+    """
+
+    __tablename__ = "neighbour_exchange"
+    __table_args__ = (
+        # Each pair once, from the side that gave more.
+        Index(
+            "ix_neighbour_exchange_givers",
+            text("followers_given DESC"), text("visits_given DESC"), "merchant_id", "neighbour_id",
+            postgresql_where=text("ROW(followers_given, neighbour_id) > ROW(followers_received, merchant_id)"),
+        ),
+    )  # fmt: skip
+
+    merchant_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    neighbour_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    followers_given: Mapped[int] = mapped_column(Integer)
+    visits_given: Mapped[int] = mapped_column(Integer)
+    followers_received: Mapped[int] = mapped_column(Integer)
+    visits_received: Mapped[int] = mapped_column(Integer)
+
+
+class MerchantStanding(Base):
+    """Where a merchant stands among those of its community, and all that this was counted from.
+
+    `people` count; those of `by_staff`, `left_soon` and `in_bursts` were won as well and do not.
+    """
+
+    __tablename__ = "merchant_standing"
+    __table_args__ = (Index("ix_merchant_standing_community_id", "community_id", "rank"),)
+
+    merchant_id: Mapped[int] = mapped_column(ForeignKey("merchant.id"), primary_key=True, autoincrement=False)
+    community_id: Mapped[int] = mapped_column(BigInteger)
+    until: Mapped[date] = mapped_column(Date)
+    """The last day that was looked at."""
+    people: Mapped[int] = mapped_column(Integer)
+    by_staff: Mapped[int] = mapped_column(Integer)
+    left_soon: Mapped[int] = mapped_column(Integer)
+    in_bursts: Mapped[int] = mapped_column(Integer)
+    given: Mapped[int] = mapped_column(Integer)
+    received: Mapped[int] = mapped_column(Integer)
+    points: Mapped[int] = mapped_column(Integer)
+    rank: Mapped[int] = mapped_column(Integer)
+
+
+class RankPolicy(Base):
+    """One row: by what formula the merchants on the front page stand."""
+
+    __tablename__ = "rank_policy"
+    __table_args__ = (
+        CheckConstraint("id = 1", name="single"),
+        CheckConstraint("most_people BETWEEN 1 AND 10000", name="most_people"),
+        CheckConstraint("most_an_hour BETWEEN 1 AND 1000", name="most_an_hour"),
+        CheckConstraint("points_for_given BETWEEN 0 AND 10", name="points_for_given"),
+        CheckConstraint("most_for_given BETWEEN 0 AND 10000", name="most_for_given"),
+    )
+
+    id: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    most_people: Mapped[int] = mapped_column(Integer, server_default=text("100"))
+    most_an_hour: Mapped[int] = mapped_column(Integer, server_default=text("10"))
+    points_for_given: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    most_for_given: Mapped[int] = mapped_column(Integer, server_default=text("20"))
+
+
 class TrafficRestatement(Base):
     """What late knowledge changed about a day before yesterday, for one merchant (0: nobody's)."""
 
