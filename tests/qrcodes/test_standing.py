@@ -19,7 +19,7 @@ from core.outbox import DEFAULT, SLOW
 from core.runtime import Runtime
 from merchants import identities, staff
 from merchants.models import Follower, Staff, StaffRole
-from qrcodes import neighbours, standing, trials
+from qrcodes import codes, neighbours, standing, trials
 from qrcodes.counted import MerchantStanding
 from qrcodes.happenings import Key
 from qrcodes.neighbours import Exchange, Visit

@@ -35,7 +35,7 @@ from core.settings import Settings
 from merchants import cards, identities, notices, pictures, staff
 from merchants.models import NoticeKind, Staff, StaffRole
 from merchants.notices import News
-from qrcodes import batches, fans, handovers, rollups, trials, welcomes
+from qrcodes import batches, fans, handovers, rollups, standing, trials, welcomes
 from qrcodes.codes import Wanted, new_public_id
 from qrcodes.fans import Filter
 from qrcodes.models import WelcomeVariant
@@ -101,16 +101,17 @@ class Town:
         now = self.street.now
         ann, ben, cat = new_openid(), new_openid(), new_openid()
         self.take_in(
-            subscribed(ann, now - timedelta(days=3), self.a.codes[0].scene),
-            subscribed(ben, now - timedelta(days=3), self.b.codes[0].scene),
-            subscribed(cat, now - timedelta(days=2), self.b.codes[1].scene),
-            scanned(cat, now - timedelta(days=1), self.a.codes[1].scene),
+            subscribed(ann, now - timedelta(days=5), self.a.codes[0].scene),
+            subscribed(ben, now - timedelta(days=5), self.b.codes[0].scene),
+            subscribed(cat, now - timedelta(days=4), self.b.codes[1].scene),
+            scanned(cat, now - timedelta(days=3), self.a.codes[1].scene),
             wrote(cat, now - timedelta(hours=20)),
             unsubscribed(ben, now - timedelta(hours=2)),
         )
         self.stranger = self.street.merchant("花店")
         for shop in (self.a, self.b):
             self._furnish(shop)
+        standing.recount(runtime)
 
     def _open(self, name: str) -> Shop:
         merchant_id = self.street.merchant(name)
@@ -213,6 +214,8 @@ class Town:
             "task_id": "SELECT id FROM outbox WHERE merchant_id = :id",
             "follower_id": "SELECT follower_id FROM fan WHERE merchant_id = :id",
             "merchant_id": "SELECT CAST(:id AS bigint)",
+            "from_id": "SELECT CAST(:id AS bigint)",
+            "to_id": "SELECT CAST(:id AS bigint)",
             "community_id": "SELECT community_id FROM merchant WHERE id = :id",
         }
         if parameter not in queries:

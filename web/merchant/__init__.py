@@ -13,6 +13,7 @@ from web.merchant import (
     me,
     notices,
     pictures,
+    standing,
     today,
     welcome,
     words,
@@ -22,5 +23,5 @@ from web.merchant import (
 def register(app: Flask) -> None:
     """Put the merchants' pages into the application."""
     words.register(app)
-    for room in (today, notices, batches, codes, welcome, fans, me, jobs, handovers, pictures):
+    for room in (today, notices, batches, codes, welcome, fans, me, standing, jobs, handovers, pictures):
         app.register_blueprint(room.blueprint)

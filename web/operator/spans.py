@@ -96,14 +96,16 @@ def rooms(wanted: SpanQuery | None = None) -> list[tuple[str, str, bool]]:
     names = {
         "/operator/": _("总览"),
         "/operator/traffic/ranking": _("排行"),
+        "/operator/traffic/standing": _("名次"),
         "/operator/traffic/groups": _("来源"),
         "/operator/traffic/kept": _("留存"),
         "/operator/traffic/costs": _("成本"),
         "/operator/traffic/flow": _("流向"),
+        "/operator/traffic/exchange": _("互荐"),
         "/operator/traffic/hours": _("时段"),
         "/operator/traffic/alarms": _("提醒"),
     }
-    without_days = {"/operator/traffic/kept", "/operator/traffic/costs", "/operator/traffic/alarms"}
+    without_days = {f"/operator/traffic/{name}" for name in ("standing", "kept", "costs", "exchange", "alarms")}
     return [
         (label, f"{path}?{query}" if query and path not in without_days else path, request.path == path)
         for path, label in names.items()

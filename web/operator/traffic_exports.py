@@ -8,12 +8,15 @@ from typing import Any, Literal
 
 from flask import Blueprint, Response
 from flask_babel import gettext as _
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from core.database import Role
-from qrcodes import alarms, happenings, insights, traffic
+from merchants.models import Community, Merchant
+from qrcodes import alarms, happenings, insights, neighbours, standing, traffic
 from qrcodes.happenings import Figure
 from qrcodes.insights import Grouping, Kept
+from qrcodes.standing import Verdict
 from qrcodes.traffic import Counts, Range, Sort
 from web.acts import record
 from web.auth.access import operator_required
@@ -33,7 +36,10 @@ MOST_ROWS = 100_000
 class ExportQuery(TrafficQuery, RowsQuery):
     """What the page shows, which of its tables, and as what."""
 
-    table: Literal["merchants", "codes", "days", "groups", "kept", "costs", "sheet", "flow", "hours", "rows", "alarms"]
+    table: Literal[
+        "merchants", "codes", "days", "groups", "kept", "costs", "sheet", "flow", "hours", "rows", "alarms",
+        "standing", "exchange",
+    ]  # fmt: skip
     form: Literal["csv", "xlsx"] = "csv"
     by: Literal["kind", "place", "promoter", "community"] = "kind"
     weeks: Literal["12", "26", "52"] = "12"
@@ -86,6 +92,23 @@ def _name_and_heads(wanted: ExportQuery) -> tuple[str, list[str]]:
         "flow": (_("流向"), [_("谁带来的"), _("接着扫了谁的"), _("人数")]),
         "hours": (_("时段"), [_("星期"), *(f"{hour}:00" for hour in range(24))]),
         "rows": (_("明细"), [_("时间"), _("事情"), _("关注者"), _("商户"), _("二维码"), _("规则")]),
+        "standing": (
+            _("名次"),
+            [
+                _("社区"),
+                _("名次"),
+                _("编号"),
+                _("商户"),
+                _("得分"),
+                *(word(one, "verdict") for one in Verdict),
+                _("送出"),
+                _("收到"),
+            ],
+        ),
+        "exchange": (
+            _("互荐"),
+            [_("商户"), _("邻居"), _("送出粉丝"), _("送出到访"), _("收到粉丝"), _("收到到访"), _("净送出")],
+        ),
         "alarms": (_("提醒"), [_("日期"), _("提醒"), _("商户"), _("二维码"), _("扫码"), _("平时")]),
     }
     return tables[wanted.table]
@@ -178,6 +201,25 @@ def _alarms(session: Session, _wanted: ExportQuery, _span: Range) -> Iterator[tu
         before = found[-1].id
 
 
+def _standing(session: Session, _wanted: ExportQuery, _span: Range) -> Iterator[tuple[Cell, ...]]:
+    for community in session.scalars(select(Community).order_by(Community.id)):
+        for row, name in standing.page(session, community_id=community.id, limit=MOST_ROWS):
+            verdicts = (row.people, row.by_staff, row.left_soon, row.in_bursts)
+            place = (community.name, row.rank, row.merchant_id, name, row.points)
+            yield (*place, *verdicts, row.given, row.received)
+
+
+def _exchange(session: Session, wanted: ExportQuery, _span: Range) -> Iterator[tuple[Cell, ...]]:
+    names = {row[0]: row[1] for row in session.execute(select(Merchant.id, Merchant.name))}
+    if wanted.merchant is None:
+        found = neighbours.liveliest(session, limit=MOST_ROWS)
+    else:
+        found = neighbours.of_merchant(session, wanted.merchant, limit=MOST_ROWS)
+    for one in found:
+        given, received = (one.followers_given, one.visits_given), (one.followers_received, one.visits_received)
+        yield (names[one.merchant_id], names[one.neighbour_id], *given, *received, one.balance)
+
+
 _ROWS: dict[str, Any] = {
     "merchants": _merchants,
     "codes": _codes,
@@ -190,4 +232,6 @@ _ROWS: dict[str, Any] = {
     "hours": _hours,
     "rows": _happenings,
     "alarms": _alarms,
+    "standing": _standing,
+    "exchange": _exchange,
 }

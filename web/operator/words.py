@@ -13,6 +13,7 @@ from merchants.reviews import ReviewState
 from qrcodes import attribution
 from qrcodes.counted import AlarmKind
 from qrcodes.models import AttributionKind, CodeState, WelcomeVariant
+from qrcodes.standing import Verdict
 from web.words import CODE_KINDS
 from wechat.errors import Misconfigured, OutcomeUnknown, QuotaSpent, TokenRejected, WaitAMinute, WeChatError
 
@@ -193,6 +194,7 @@ ACTIONS: dict[str, Any] = {
     "rule.replay": _l("试算归属规则"),
     "rule.adopt": _l("采用归属规则"),
     "rule.withdraw": _l("撤回归属规则"),
+    "rank.policy": _l("修改名次公式"),
     "word.add": _l("添加敏感词"),
     "word.remove": _l("删除敏感词"),
     "follower.erase": _l("删除个人资料"),
@@ -213,6 +215,12 @@ ACTIONS: dict[str, Any] = {
     "demo.settled": _l("演示社区的老住户已住下"),
     "demo.done": _l("演示社区准备好了"),
 }
+VERDICTS: dict[str, Any] = {
+    Verdict.COUNTED: _l("新来并留下"),
+    Verdict.BY_STAFF: _l("员工和试扫"),
+    Verdict.LEFT_SOON: _l("一天内就走"),
+    Verdict.IN_BURST: _l("一下来太多"),
+}
 TABLES: dict[str, dict[str, Any]] = {
     "event": EVENT_KINDS,
     "source": EVENT_SOURCES,
@@ -232,6 +240,7 @@ TABLES: dict[str, dict[str, Any]] = {
     "actor": ACTORS,
     "alarm": ALARMS,
     "action": ACTIONS,
+    "verdict": VERDICTS,
 }
 
 

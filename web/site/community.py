@@ -1,4 +1,4 @@
-"""The front page: a community and its merchants."""
+"""The front page: a community and its merchants, and by what formula they stand."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from flask_babel import gettext as _
 
 from core.database import Role
 from core.errors import NotFound
+from qrcodes import standing
 from web.auth.access import public
 from web.context import current_runtime, now
 from web.query import Id, Query, Words, read_query
@@ -51,3 +52,12 @@ def front() -> ResponseReturnValue:
         total=total,
         more=shown[-1].id if len(found) > PAGE else None,
     )
+
+
+@blueprint.get("/ranking")
+@public
+def ranking() -> str:
+    """How shops come to stand where they stand."""
+    with current_runtime().transaction(Role.FAN) as session:
+        policy = standing.policy(session)
+    return render_template("site/ranking.html", policy=policy)

@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, or_, select
+from sqlalchemy import func, or_, select, tuple_
 from sqlalchemy.orm import Session
 
 from merchants.models import Community, Merchant, OfficialAccount, Picture
+from qrcodes.counted import MerchantStanding
 from qrcodes.models import CodeKind, SubQrCode
+
+LAST = 2**31 - 1
+"""The place of merchants that have none yet."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Door:
     intro: str
     picture: str | None
     code: str | None
+    rank: int | None
+    """Its place in the community; None for one that came since last night."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +72,7 @@ def communities(session: Session, *, app_id: str) -> list[Place]:
 def doors(
     session: Session, *, community_id: int, search: str, after: int | None, limit: int, now: datetime
 ) -> Sequence[Door]:
-    """Merchants of a community, the longest here first; `after` is the last id of the page before."""
+    """Merchants of a community as they stand, the newest at the end; `after` is the last id of the page before."""
     # A code made to be used online says where its scans come from; else any lasting one leads to the shop.
     leads = (
         select(SubQrCode.public_id)
@@ -80,17 +86,28 @@ def doors(
         .correlate(Merchant)
         .scalar_subquery()
     )
+    place = func.coalesce(MerchantStanding.rank, LAST)
     statement = (
-        select(Merchant.id, Merchant.name, Merchant.kind, Merchant.intro, Picture.public_id, leads)
+        select(
+            Merchant.id, Merchant.name, Merchant.kind, Merchant.intro, Picture.public_id, leads, MerchantStanding.rank
+        )
         .outerjoin(Picture, Picture.id == Merchant.picture_id)
+        .outerjoin(MerchantStanding, MerchantStanding.merchant_id == Merchant.id)
         .where(Merchant.community_id == community_id)
     )
     if search:
         columns = (Merchant.name, Merchant.kind, Merchant.intro)
         statement = statement.where(or_(*(column.icontains(search, autoescape=True) for column in columns)))
     if after is not None:
-        statement = statement.where(Merchant.id > after)
-    return [Door(*row) for row in session.execute(statement.order_by(Merchant.id).limit(limit))]
+        last = select(MerchantStanding.rank).where(MerchantStanding.merchant_id == after).scalar_subquery()
+        statement = statement.where(tuple_(place, Merchant.id) > tuple_(func.coalesce(last, LAST), after))
+    return [Door(*row) for row in session.execute(statement.order_by(place, Merchant.id).limit(limit))]
+
+
+def names_of(session: Session, merchant_ids: set[int]) -> dict[int, str]:
+    """What open merchants are called, by id."""
+    rows = session.execute(select(Merchant.id, Merchant.name).where(Merchant.id.in_(merchant_ids)))
+    return {row[0]: row[1] for row in rows}
 
 
 def sign(session: Session, *, public_id: str, now: datetime) -> Sign | None:
