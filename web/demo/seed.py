@@ -32,7 +32,7 @@ from merchants import cards, merchants, pictures, staff
 from merchants.cards import Card
 from merchants.models import Community, Merchant, OfficialAccount, Staff, StaffRole
 from merchants.wording import link_hosts
-from qrcodes import codes, fans, rollups, welcomes
+from qrcodes import codes, fans, rollups, standing, welcomes
 from qrcodes.counted import TrafficRestatement
 from qrcodes.models import SubQrCode
 from web.demo import past, story
@@ -158,6 +158,7 @@ class _Seeding:
         rollups.catch_up(self._runtime)
         with self._runtime.transaction(Role.PLATFORM) as session:
             session.execute(delete(TrafficRestatement).where(TrafficRestatement.day < business_day(self._began_at)))
+        standing.recount(self._runtime)
 
     def _note_act(self, act: str) -> None:
         with self._runtime.transaction(Role.PLATFORM) as session:
