@@ -110,7 +110,7 @@ def test_the_operator_changes_the_formula_and_everybody_reads_it(
 def test_a_merchant_sees_where_it_stands_and_its_neighbours_names(crew: Crew, florist: Code) -> None:
     page = crew.clerk.get("/merchant/me/standing").text
     assert "送出 2 位，收到 0 位" in page
-    assert rows(page) == [["小李花店", "2", "0", "2", "0"]]
+    assert rows(page) == [["小李花店", "2位到访2次", "0位到访0次"]]
 
 
 def test_the_front_page_follows_the_standings(crew: Crew, florist: Code, runtime: Runtime, app: Flask) -> None:
