@@ -9,8 +9,21 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+FONTS = Path(__file__).with_name("fonts.conf")
+
+
+def launch(playwright: Playwright, program: str, *arguments: str) -> Browser:
+    """A browser that reads and shows Chinese on any machine; `program` is its path."""
+    environment: dict[str, str | float | bool] = {**os.environ, "FONTCONFIG_FILE": str(FONTS)}
+    return playwright.chromium.launch(executable_path=program, args=["--no-sandbox", *arguments], env=environment)
 
 
 def on_path() -> str | None:

@@ -19,7 +19,7 @@ from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from tests.e2e.machine import DEMO_S, Machine
-from tools.browser import on_path
+from tools.browser import launch, on_path
 
 IMAGES: Final = Path(__file__).resolve().parent.parent / "docs" / "images"
 PASSWORD: Final = "seven lemons on a bicycle"  # noqa: S105  of a home that is thrown away
@@ -210,7 +210,7 @@ def main(wanted: set[str]) -> None:
     if program is None:
         raise SystemExit("没有找到 Chromium。 No Chromium: tools/browser.py finds or fetches one.")
     with running() as machine, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox", "--lang=zh-CN"])
+        browser = launch(playwright, program, "--lang=zh-CN")
         studio = Studio(machine, browser, wanted)
         phone = studio.phone()
         number = studio.shop()

@@ -12,7 +12,7 @@ from playwright.sync_api import ViewportSize, sync_playwright
 
 from tests.e2e.machine import Machine
 from tests.e2e.window import Window
-from tools.browser import on_path
+from tools.browser import launch, on_path
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def chromium() -> Iterator[Chromium]:
     program = os.environ.get("CHROMIUM") or on_path()
     assert program is not None, "no Chromium: name its path in CHROMIUM (tools/browser.py finds or fetches one)"
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        browser = launch(playwright, program)
         yield browser
         browser.close()
 

@@ -20,6 +20,7 @@ from werkzeug.serving import make_server
 from core.errors import Invalid
 from core.runtime import Runtime
 from merchants.models import StaffRole
+from tools.browser import launch
 from web.app import create_app
 from web.auth.access import SignedIn, public
 from web.forms import blank
@@ -31,9 +32,7 @@ PHONE, DESK = {"width": 390, "height": 844}, {"width": 1440, "height": 900}
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Chromium]:
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=os.environ.get("CHROMIUM", "/usr/bin/chromium"), args=["--no-sandbox"]
-        )
+        browser = launch(playwright, os.environ.get("CHROMIUM", "/usr/bin/chromium"))
         yield browser
         browser.close()
 
