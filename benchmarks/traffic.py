@@ -35,17 +35,27 @@ from core.servers import EmbeddedServers
 from core.settings import read_settings
 from merchants import staff
 from merchants.models import StaffRole
-from qrcodes import alarms, happenings, insights, rollups, traffic, truth
+from qrcodes import alarms, happenings, insights, neighbours, rollups, standing, traffic, truth
 from qrcodes.happenings import Behind, Figure
 from qrcodes.insights import Grouping
+from qrcodes.standing import Verdict
 from qrcodes.traffic import Range, Sort
 from tests.community import Code, new_openid, scanned, subscribed
 from tests.web.conftest import PASSWORD, Browser
 from web.app import create_app
+from web.site.queries import doors
 
 WITHOUT_TIMES = 1
 BATCH = 16
-TABLES = ("scan", "follow_episode", "attribution", "daily_traffic", "onward_scan", "uncounted_scan")
+TABLES = (
+    "scan",
+    "follow_episode",
+    "attribution",
+    "daily_traffic",
+    "onward_scan",
+    "neighbour_exchange",
+    "uncounted_scan",
+)
 
 
 @contextlib.contextmanager
@@ -148,6 +158,17 @@ class Bench:
         self.measure("alarms of a day", partial(alarms.of_day, day=yesterday, limit=5))
         self.measure("judging a day (once a morning)", partial(alarms.judge_yesterday, now=now))
         self.measure("adding up the last days (at midnight)", a_new_day)
+        self.measure("counting the standings (once a night)", partial(standings, runtime=self.runtime))
+        span = neighbours.window(business_day(now))
+        self.measure("standings of a community", self.standings)
+        self.measure("neighbours of all", partial(neighbours.liveliest, limit=50))
+        self.measure("the largest's neighbours", partial(neighbours.of_merchant, merchant_id=self.largest, limit=50))
+        self.measure(
+            "people behind the largest's standing",
+            partial(standing.people, span=span, merchant_id=self.largest, verdict=Verdict.COUNTED, limit=50),
+        )
+        self.measure("visits behind a pair", partial(self.visits, span=span))
+        self.measure("front page", self.front, role=Role.FAN)
         self.measure("latest events", latest_events)
         for figure in Figure:
             for name, behind in (
@@ -176,6 +197,18 @@ class Bench:
             self.measure(f"{name} merchant's cohorts", cohorts)
             self.measure(f"{name} merchant's hours", partial(insights.hours, span=month, merchant_id=merchant_id))
 
+    def standings(self, session: Session) -> object:
+        community_id = session.execute(text("SELECT min(community_id) FROM merchant")).scalar_one()
+        return standing.page(session, community_id=community_id, limit=50)
+
+    def visits(self, session: Session, span: Range) -> object:
+        (pair,) = neighbours.liveliest(session, limit=1)
+        return neighbours.visits(session, span, from_id=pair.merchant_id, to_id=pair.neighbour_id, limit=50)
+
+    def front(self, session: Session) -> object:
+        community_id = session.execute(text("SELECT min(id) FROM community")).scalar_one()
+        return doors(session, community_id=community_id, search="", after=None, limit=49, now=self.runtime.now())
+
     def end_to_end(self) -> None:
         """Pages as a browser asks for them, from the request to the last byte, within one process."""
         with self.runtime.transaction(Role.PLATFORM) as session:
@@ -185,8 +218,8 @@ class Bench:
             staff.accept(session, token=token, login=login, password=PASSWORD, now=now)
         browser = Browser(create_app(self.runtime).test_client())
         browser.sign_in(login)
-        rooms = ("ranking", "groups", "kept", "flow", "hours", "rows", "alarms")
-        without_days = {"kept", "alarms"}
+        rooms = ("ranking", "standing", "groups", "kept", "flow", "exchange", "hours", "rows", "alarms")
+        without_days = {"standing", "kept", "exchange", "alarms"}
         months = [f"/operator/traffic/{room}{'' if room in without_days else '?span=month'}" for room in rooms]
         for path in ("/operator/", "/operator/?span=month", *months):
             times = []
@@ -256,6 +289,11 @@ class Bench:
                 click.echo(
                     f"{name:16} {rows:>12,.0f} rows {table / 2**20:8,.0f} MiB, indexes {indexes / 2**20:8,.0f} MiB"
                 )
+
+
+def standings(_session: Session, *, runtime: Runtime) -> None:
+    """What every night counts anew."""
+    standing.recount(runtime)
 
 
 def a_new_day(session: Session) -> None:
