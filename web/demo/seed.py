@@ -213,7 +213,9 @@ class _Seeding:
     def _plan_code(self, session: Session, merchant_id: int, spot: Spot, opened_at: datetime) -> int:
         """A temporary code was made today, since its life begins when it is; all others with the shop."""
         made_at = opened_at if spot.days is None else self._began_at
-        wanted = codes.Wanted(spot.label, spot.kind, spot.place, spot.days)
+        wanted = codes.Wanted(
+            spot.label, spot.kind, spot.place, spot.days, copies=spot.copies, cost_fen=spot.yuan * 100
+        )
         code = codes.add(session, merchant_id=merchant_id, wanted=wanted, now=made_at)
         session.execute(update(SubQrCode).where(SubQrCode.id == code.id).values(created_at=made_at))
         return code.id

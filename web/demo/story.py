@@ -29,6 +29,9 @@ class Spot:
     place: str
     share: int
     days: int | None = None
+    copies: int = 0
+    yuan: int = 0
+    """What it cost to print and to hang up."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +88,7 @@ TEA_HOUSE: Final = Shop(
     spots=(
         Spot("收银台", CodeKind.COUNTER, "一楼收银台", 46),
         Spot("靠窗桌牌", CodeKind.TABLE, "二楼 1–4 号桌", 30),
-        Spot("电梯海报", CodeKind.LIFT, "3 幢电梯间", 16),
+        Spot("电梯海报", CodeKind.LIFT, "3 幢电梯间", 16, copies=2, yuan=360),
         Spot("小满的名片", CodeKind.STAFF, "店员小满", 8),
     ),
     greetings=(
@@ -139,8 +142,8 @@ SHOPS: Final = (
         busy=(8, 9, 10, 16, 17, 17, 18, 18, 19, 19, 20, 20, 21),
         spots=(
             Spot("收银台", CodeKind.COUNTER, "收银台", 60),
-            Spot("电梯海报", CodeKind.LIFT, "5 幢、6 幢电梯间", 28),
-            Spot("宣传单", CodeKind.FLYER, "随袋附送", 12),
+            Spot("电梯海报", CodeKind.LIFT, "5 幢、6 幢电梯间", 28, copies=4, yuan=720),
+            Spot("宣传单", CodeKind.FLYER, "随袋附送", 12, copies=500, yuan=150),
         ),
         greetings=(
             Greeting(
@@ -209,7 +212,7 @@ SHOPS: Final = (
         busy=(10, 11, 14, 15, 15, 16, 17, 19, 20),
         spots=(
             Spot("前台", CodeKind.COUNTER, "前台", 70),
-            Spot("遛狗牌", CodeKind.POSTER, "中心花园入口", 30),
+            Spot("遛狗牌", CodeKind.POSTER, "中心花园入口", 30, copies=1, yuan=88),
         ),
         greetings=(
             Greeting(kind="image", has_picture=True),
@@ -230,7 +233,7 @@ SHOPS: Final = (
         busy=(10, 11, 12, 14, 15, 16, 17, 18, 18, 19),
         spots=(
             Spot("收银台", CodeKind.COUNTER, "收银台", 64),
-            Spot("花束卡片", CodeKind.FLYER, "花束吊牌", 36),
+            Spot("花束卡片", CodeKind.FLYER, "花束吊牌", 36, copies=300, yuan=120),
         ),
         greetings=(
             Greeting("您好，{商户}欢迎您。\n周二和周五到新花，鲜花按枝卖，一枝也可以。"),
@@ -254,7 +257,7 @@ SHOPS: Final = (
         busy=(6, 6, 7, 7, 12, 18, 19, 19, 19, 20, 20, 21),
         spots=(
             Spot("前台", CodeKind.COUNTER, "前台", 40),
-            Spot("电梯海报", CodeKind.LIFT, "6 幢、7 幢电梯间", 44),
+            Spot("电梯海报", CodeKind.LIFT, "6 幢、7 幢电梯间", 44, copies=4, yuan=720),
             Spot("张教练", CodeKind.STAFF, "教练张驰", 16),
             Spot("体验周传单", CodeKind.FLYER, "小区东门", 0, days=30),
         ),
