@@ -114,7 +114,8 @@ _VISITS = """
                crowd_moment(p.won_at, now()) AS at
         FROM crowd_person p
         -- How often differs from person to person, so it has to come from them.
-        CROSS JOIN LATERAL generate_series(1, floor(-ln((p.id * 7919 %% 100003 + 1) / 100003.0) * %(more)s)::integer) n
+        CROSS JOIN LATERAL generate_series(
+            1, floor(-ln((p.id::bigint * 7919 %% 100003 + 1) / 100003.0) * %(more)s)::integer) n
     ) v JOIN crowd_lot USING (lot)"""
 _SCANS = """
     INSERT INTO scan (id, month, inbox_id, follower_id, code_id, merchant_id, scene, scanned_at, led_to_follow)
@@ -123,9 +124,14 @@ _SCANS = """
     FROM (SELECT * FROM crowd_visit WHERE at >= %(first)s AND at < %(end)s ORDER BY at) v
     JOIN crowd_shop s ON s.n = v.home"""
 
+_FANS = """
+    INSERT INTO fan (merchant_id, follower_id, number, first_touch_at, last_touch_at)
+    SELECT s.merchant_id, v.follower_id, lpad(v.follower_id::text, 10, '0'), min(v.at), max(v.at)
+    FROM crowd_visit v JOIN crowd_shop s ON s.n = v.home GROUP BY s.merchant_id, v.follower_id"""
+
 
 FILLED = ("community", "merchant", "sub_qr_code", "code_owner", "follower", "follow_episode", "attribution", "scan",
-          "uncounted_scan", "uncounted_follow")  # fmt: skip
+          "fan", "uncounted_scan", "uncounted_follow")  # fmt: skip
 
 
 def _open(connection: psycopg.Connection[Any]) -> list[tuple[str, str, LiteralString]]:
@@ -136,7 +142,7 @@ def _open(connection: psycopg.Connection[Any]) -> list[tuple[str, str, LiteralSt
     keys = connection.execute(
         "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint"
         " WHERE contype = 'f' AND conparentid = 0 AND conrelid = ANY(%s::regclass[])",
-        (["scan", "attribution", "follow_episode"],),
+        (["scan", "attribution", "follow_episode", "fan"],),
     ).fetchall()
     for table, name, _ in keys:
         statement = sql.SQL("ALTER TABLE {} DROP CONSTRAINT {}")
@@ -180,6 +186,8 @@ def settle(runtime: Runtime, scale: Scale, say: Callable[[str], None]) -> None:
         for first, last in pairwise(edges):
             cursor.execute(_SCANS, {"first": first, "end": last})
             say(f"scans before {last:%Y-%m-%d}: {time.monotonic() - begun:.0f} s")
+        cursor.execute(_FANS)
+        say(f"fans: {time.monotonic() - begun:.0f} s")
         cursor.execute("""
             INSERT INTO uncounted_scan (follower_id, scan_id, is_news)
             SELECT follower_id, id, false FROM scan ORDER BY 1, 2;
