@@ -3,6 +3,7 @@
 The card in force stands in the merchant's own row; a version that waits changes nothing until it is approved.
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
@@ -14,7 +15,7 @@ from core.errors import NotFound, Phrase
 from merchants import sensitive_words
 from merchants.models import Merchant, MerchantCard, Picture
 from merchants.reviews import ReviewState, decide
-from merchants.wording import Finding, clean, lint, refuse_bad_wording
+from merchants.wording import Finding, ListedWord, clean, lint, refuse_bad_wording
 
 
 @dataclass(frozen=True)
@@ -116,9 +117,8 @@ def count_waiting(session: Session) -> int:
     return session.execute(waiting).scalar_one()
 
 
-def doubts(session: Session, card: MerchantCard, *, hosts: frozenset[str]) -> list[Finding]:
+def doubts(card: MerchantCard, *, hosts: frozenset[str], listed: Sequence[ListedWord]) -> list[Finding]:
     """What the linter would have reworded."""
-    listed = sensitive_words.listed(session)
     return [one for words in (card.intro, card.address, card.hours) for one in lint(words, hosts=hosts, listed=listed)]
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from flask import Blueprint, Response, flash, g, make_response, redirect, render_template
@@ -16,7 +17,7 @@ from merchants import cards, notices, sensitive_words
 from merchants.models import Community, Merchant, MerchantCard, NoticeKind, Picture, Staff
 from merchants.notices import News
 from merchants.reviews import ReviewState
-from merchants.wording import Finding, link_hosts
+from merchants.wording import Finding, ListedWord, link_hosts
 from qrcodes import welcomes
 from qrcodes.models import SubQrCode, Welcome
 from web.acts import record
@@ -29,6 +30,10 @@ from web.query import Id, Query, read_query
 blueprint = Blueprint("approvals", __name__, url_prefix="/approvals")
 
 DECISIONS = 20
+QUEUE = "/operator/approvals"
+
+Proposal = Welcome | MerchantCard
+"""What a merchant wants to say to the public."""
 
 
 class ApprovalsQuery(Query):
@@ -88,41 +93,21 @@ def approve(welcome_id: int) -> ResponseReturnValue:
     form = read_form(DecisionForm)
     if form.data is None:
         return _page(0, {welcome_id: form}), 422
-    welcome = _welcome(welcome_id)
-    welcomes.approve(
-        g.session, welcome_id=welcome_id, operator_id=g.staff.id, now=now(), was=ReviewState(form.data.was)
-    )
-    # What the linter had to say at that moment is the evidence; the rules may be others later.
-    rules = sorted({one.rule for one in _previews([welcome])[0].doubts})
-    record("welcome.approve", f"welcome:{welcome_id}", merchant_id=welcome.merchant_id, was=form.data.was, doubts=rules)
-    _tell(welcome, NoticeKind.APPROVED)
+    welcome, was = _welcome(welcome_id), ReviewState(form.data.was)
+    doubts = welcomes.doubts(welcome, hosts=_hosts(), listed=sensitive_words.listed(g.session))
+    welcomes.approve(g.session, welcome_id=welcome_id, operator_id=g.staff.id, now=now(), was=was)
+    _note_approval("welcome.approve", welcome, was, doubts)
     flash(_("已通过，扫码的人从现在起会看到它。"), "good")
-    return redirect("/operator/approvals", 303)
+    return redirect(QUEUE, 303)
 
 
 @blueprint.post("/<int:welcome_id>/reject")
 @operator_required
 def reject(welcome_id: int) -> ResponseReturnValue:
     """Send it back with a reason."""
-    form = read_form(RefusalForm)
-    welcome = _welcome(welcome_id)
-    if form.data is not None:
-        try:
-            welcomes.reject(
-                g.session,
-                welcome_id=welcome_id,
-                operator_id=g.staff.id,
-                reason=form.data.reason,
-                now=now(),
-                was=ReviewState(form.data.was),
-            )
-        except Invalid as refusal:
-            form.refuse(refusal)
-        else:
-            record("welcome.reject", f"welcome:{welcome_id}", merchant_id=welcome.merchant_id, was=form.data.was)
-            _tell(welcome, NoticeKind.REFUSED, form.data.reason)
-            flash(_("已驳回，商户会看到原因。"), "good")
-            return redirect("/operator/approvals", 303)
+    form, welcome = read_form(RefusalForm), _welcome(welcome_id)
+    if _send_back("welcome.reject", welcome, form, partial(welcomes.reject, welcome_id=welcome_id)):
+        return redirect(QUEUE, 303)
     return _page(0, {welcome_id: form}), 422
 
 
@@ -133,39 +118,21 @@ def approve_card(card_id: int) -> ResponseReturnValue:
     form = read_form(DecisionForm)
     if form.data is None:
         return _page(0, {}), 422
-    rules = sorted({one.rule for one in cards.doubts(g.session, _card(card_id), hosts=_hosts())})
-    version = cards.approve(
-        g.session, card_id=card_id, operator_id=g.staff.id, now=now(), was=ReviewState(form.data.was)
-    )
-    record("card.approve", f"card:{card_id}", merchant_id=version.merchant_id, was=form.data.was, doubts=rules)
-    _tell_of_card(version, NoticeKind.APPROVED)
+    card, was = _card(card_id), ReviewState(form.data.was)
+    doubts = cards.doubts(card, hosts=_hosts(), listed=sensitive_words.listed(g.session))
+    cards.approve(g.session, card_id=card_id, operator_id=g.staff.id, now=now(), was=was)
+    _note_approval("card.approve", card, was, doubts)
     flash(_("已通过，邻居们现在看到的就是新名片。"), "good")
-    return redirect("/operator/approvals", 303)
+    return redirect(QUEUE, 303)
 
 
 @blueprint.post("/cards/<int:card_id>/reject")
 @operator_required
 def reject_card(card_id: int) -> ResponseReturnValue:
     """Send it back with a reason."""
-    form = read_form(RefusalForm)
-    card = _card(card_id)
-    if form.data is not None:
-        try:
-            cards.reject(
-                g.session,
-                card_id=card_id,
-                operator_id=g.staff.id,
-                reason=form.data.reason,
-                now=now(),
-                was=ReviewState(form.data.was),
-            )
-        except Invalid as refusal:
-            form.refuse(refusal)
-        else:
-            record("card.reject", f"card:{card_id}", merchant_id=card.merchant_id, was=form.data.was)
-            _tell_of_card(card, NoticeKind.REFUSED, form.data.reason)
-            flash(_("已驳回，商户会看到原因。"), "good")
-            return redirect("/operator/approvals", 303)
+    form, card = read_form(RefusalForm), _card(card_id)
+    if _send_back("card.reject", card, form, partial(cards.reject, card_id=card_id)):
+        return redirect(QUEUE, 303)
     return _page(0, {}, {card_id: form}), 422
 
 
@@ -189,13 +156,14 @@ def _page(
     """`forms` holds the refused form of one of the messages, `card_forms` of one of the cards."""
     waiting = welcomes.waiting_for_review(g.session, after=after, limit=PAGE + 1)
     shown = waiting[:PAGE]
+    listed = sensitive_words.listed(g.session)
     return render_template(
         "operator/approvals.html",
-        waiting=_previews(shown),
-        decided=_previews(welcomes.decided(g.session, limit=DECISIONS)),
+        waiting=_previews(shown, listed),
+        decided=_previews(welcomes.decided(g.session, limit=DECISIONS), listed),
         count=welcomes.count_waiting(g.session),
-        waiting_cards=_card_previews(cards.waiting_for_review(g.session, limit=PAGE)),
-        decided_cards=_card_previews(cards.decided(g.session, limit=DECISIONS)),
+        waiting_cards=_card_previews(cards.waiting_for_review(g.session, limit=PAGE), listed),
+        decided_cards=_card_previews(cards.decided(g.session, limit=DECISIONS), listed),
         card_forms=card_forms or {},
         older=here(after=shown[-1].id) if len(waiting) > PAGE else None,
         newest=here(after=None) if after else None,
@@ -204,7 +172,7 @@ def _page(
     )
 
 
-def _previews(rows: Sequence[Welcome]) -> list[Preview]:
+def _previews(rows: Sequence[Welcome], listed: Sequence[ListedWord]) -> list[Preview]:
     shops = {
         row[0]: row
         for row in g.session.execute(
@@ -217,15 +185,9 @@ def _previews(rows: Sequence[Welcome]) -> list[Preview]:
         code.id: code
         for code in g.session.scalars(select(SubQrCode).where(SubQrCode.id.in_({row.code_id for row in rows})))
     }
-    reviewers = {
-        row[0]: row[1]
-        for row in g.session.execute(
-            select(Staff.id, Staff.name).where(Staff.id.in_({row.reviewed_by for row in rows}))
-        )
-    }
+    reviewers = _reviewers(rows)
     previews = []
     hosts = _hosts()
-    listed = sensitive_words.listed(g.session)
     for row in rows:
         shop, code = shops[row.merchant_id], codes.get(row.code_id)
         values = {
@@ -249,22 +211,27 @@ def _previews(rows: Sequence[Welcome]) -> list[Preview]:
     return previews
 
 
-def _card_previews(rows: Sequence[MerchantCard]) -> list[CardPreview]:
+def _card_previews(rows: Sequence[MerchantCard], listed: Sequence[ListedWord]) -> list[CardPreview]:
     shops = {
         shop.id: shop
         for shop in g.session.scalars(select(Merchant).where(Merchant.id.in_({row.merchant_id for row in rows})))
     }
-    names = select(Staff.id, Staff.name).where(Staff.id.in_({row.reviewed_by for row in rows}))
-    reviewers = {row[0]: row[1] for row in g.session.execute(names)}
+    reviewers = _reviewers(rows)
+    hosts = _hosts()
     return [
         CardPreview(
             row,
             shops[row.merchant_id],
-            reviewers.get(row.reviewed_by or 0),
-            cards.doubts(g.session, row, hosts=_hosts()),
+            reviewers.get(row.reviewed_by),
+            cards.doubts(row, hosts=hosts, listed=listed),
         )
         for row in rows
     ]
+
+
+def _reviewers(rows: Sequence[Proposal]) -> dict[int | None, str]:
+    names = select(Staff.id, Staff.name).where(Staff.id.in_({row.reviewed_by for row in rows}))
+    return {row[0]: row[1] for row in g.session.execute(names)}
 
 
 def _hosts() -> frozenset[str]:
@@ -278,28 +245,47 @@ def _card(card_id: int) -> MerchantCard:
     return found
 
 
-def _tell_of_card(card: MerchantCard, kind: NoticeKind, reason: str = "") -> None:
-    """Let the merchant's people know what became of their card."""
-    news = News(kind, cause=f"{notices.CARD}{card.id}:{kind}", path="/merchant/me/card", reason=reason)
-    notices.tell(g.session, merchant_id=card.merchant_id, news=news, now=now())
-
-
-def _tell(welcome: Welcome, kind: NoticeKind, reason: str = "") -> None:
-    """Let the merchant's people know."""
-    assert welcome.merchant_id is not None  # noqa: S101
-    code = g.session.get(SubQrCode, welcome.code_id) if welcome.code_id is not None else None
-    news = News(
-        kind,
-        cause=f"welcome:{welcome.id}:{kind}",
-        path="/merchant/welcome" if code is None else f"/merchant/welcome/codes/{code.id}",
-        subject="" if code is None else code.label,
-        reason=reason,
-    )
-    notices.tell(g.session, merchant_id=welcome.merchant_id, news=news, now=now())
-
-
 def _welcome(welcome_id: int) -> Welcome:
     found: Welcome | None = g.session.get(Welcome, welcome_id)
     if found is None or found.merchant_id is None:
         raise NotFound
     return found
+
+
+def _note_approval(action: str, proposal: Proposal, was: ReviewState, doubts: Iterable[Finding]) -> None:
+    """Keep what the linter had to say when this was let through: its rules may be others later."""
+    rules = sorted({one.rule for one in doubts})
+    record(action, _subject(proposal), merchant_id=proposal.merchant_id, was=was, doubts=rules)
+    _tell(proposal, NoticeKind.APPROVED)
+
+
+def _send_back(action: str, proposal: Proposal, form: Submission[RefusalForm], reject: Callable[..., object]) -> bool:
+    """Refuse it for the reason in the form; False where that cannot be, and the form says why."""
+    if form.data is None:
+        return False
+    was, reason = ReviewState(form.data.was), form.data.reason
+    try:
+        reject(g.session, operator_id=g.staff.id, reason=reason, now=now(), was=was)
+    except Invalid as refusal:
+        form.refuse(refusal)
+        return False
+    record(action, _subject(proposal), merchant_id=proposal.merchant_id, was=was)
+    _tell(proposal, NoticeKind.REFUSED, reason)
+    flash(_("已驳回，商户会看到原因。"), "good")
+    return True
+
+
+def _subject(proposal: Proposal) -> str:
+    return f"{notices.CARD if isinstance(proposal, MerchantCard) else 'welcome:'}{proposal.id}"
+
+
+def _tell(proposal: Proposal, kind: NoticeKind, reason: str = "") -> None:
+    """Let the merchant's people know what became of their proposal."""
+    assert proposal.merchant_id is not None  # noqa: S101
+    path, label = "/merchant/me/card", ""
+    if isinstance(proposal, Welcome):
+        code = g.session.get(SubQrCode, proposal.code_id) if proposal.code_id is not None else None
+        path = "/merchant/welcome" if code is None else f"/merchant/welcome/codes/{code.id}"
+        label = "" if code is None else code.label
+    news = News(kind, cause=f"{_subject(proposal)}:{kind}", path=path, subject=label, reason=reason)
+    notices.tell(g.session, merchant_id=proposal.merchant_id, news=news, now=now())
