@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -75,6 +76,11 @@ class ListedWord:
     word: str
     severity: Severity
     advice: str = ""
+
+    @cached_property
+    def comparable(self) -> str:
+        """The word as it is looked for, made once: a list of thousands is held against every text of a page."""
+        return comparable(self.word)
 
 
 # Sentences are looked at one by one, without what is put between characters to hide them from a filter.
@@ -296,7 +302,7 @@ def _listed(text: str, listed: Iterable[ListedWord]) -> list[Finding]:
     return [
         Finding("listed", one.word, one.advice or LISTED_ADVICE, one.severity)
         for one in listed
-        if comparable(one.word) in said
+        if one.comparable in said
     ]
 
 

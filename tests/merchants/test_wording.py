@@ -129,6 +129,13 @@ def test_the_operators_words_are_found_however_they_are_spelled(text: str) -> No
     assert comparable("ＶＩＰ 群") == "vip群"
 
 
+def test_a_listed_word_is_made_comparable_once_for_all_texts() -> None:
+    word = ListedWord("ＶＩＰ 群", Severity.REFUSED)
+    for text in ("进vip群", "VIP 群等你"):
+        assert [finding.text for finding in lint(text, listed=[word])] == [word.word]
+    assert word.comparable is word.comparable == "vip群"
+
+
 def test_every_rule_in_words_breaks_itself() -> None:
     for rule, severity, example in RULES_IN_WORDS:
         found = lint_card("", example.partition("，")[0]) if rule == "label" else lint(example, hosts=HOSTS)
