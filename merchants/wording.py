@@ -68,6 +68,11 @@ class Finding:
     instead: str = ""
     """What could stand in the place of `text`; empty where the words can only go."""
 
+    @property
+    def name(self) -> Phrase:
+        """What the rule is called in front of people."""
+        return RULE_NAMES[self.rule]
+
 
 @dataclass(frozen=True)
 class ListedWord:
@@ -319,7 +324,7 @@ def refuse_bad_wording(
             field=field,
             words=first.text,
             advice=first.advice,
-            rule=RULE_NAMES[first.rule],
+            rule=first.name,
             findings=findings,
         )
 

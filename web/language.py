@@ -7,7 +7,6 @@ from flask.typing import ResponseReturnValue
 from flask_babel import Babel, get_locale, gettext
 
 from core.errors import BusinessError, Phrase
-from merchants.wording import RULE_NAMES
 from web.auth.access import public
 from web.context import current_runtime
 from web.security import safe_path
@@ -25,7 +24,6 @@ def register(app: Flask) -> None:
     app.register_blueprint(blueprint)
     app.context_processor(lambda: {"language_tag": language_tag()})
     app.add_template_filter(phrase)
-    app.jinja_env.globals["rule_names"] = RULE_NAMES
 
 
 def choose() -> str:

@@ -12,7 +12,7 @@ from pydantic import StringConstraints
 from core.database import Role
 from core.errors import Invalid
 from merchants import sensitive_words
-from merchants.wording import RULES_IN_WORDS, Finding, Severity, link_hosts, lint
+from merchants.wording import RULE_NAMES, RULES_IN_WORDS, Finding, Severity, link_hosts, lint
 from web.acts import record
 from web.auth.access import operator_required
 from web.context import current_runtime
@@ -117,7 +117,7 @@ def _page(
         "operator/wording.html",
         wanted=wanted,
         page=page_of(rows, lambda row: row.id),
-        rules=RULES_IN_WORDS,
+        rules=[(RULE_NAMES[rule], severity, example) for rule, severity, example in RULES_IN_WORDS],
         trial=trial or blank(),
         findings=findings,
         listing=listing or blank(severity="refused"),
