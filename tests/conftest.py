@@ -28,6 +28,7 @@ import pytest
 import redis
 import requests
 from psycopg import sql
+from sqlalchemy import event
 
 from core import checks, migrate
 from core.clock import business_day, start_of_day
@@ -250,6 +251,22 @@ def runtime(shared_runtime: Runtime, cleaner: Cleaner, request: pytest.FixtureRe
 def database(runtime: Runtime) -> Database:
     """The database behind `runtime`."""
     return runtime.database
+
+
+@contextlib.contextmanager
+def statements(runtime: Runtime, role: Role) -> Iterator[list[str]]:
+    """What a role asks the database meanwhile."""
+    noted: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        noted.append(statement)
+
+    engine = runtime.database.engine(role)
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield noted
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
 
 
 def free_port() -> int:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from hashlib import sha256
 from typing import Any
@@ -22,9 +23,12 @@ def live_page(
     is_polling: bool = True,
     every: timedelta = EVERY,
     etag: str | None = None,
+    around: Callable[[], Mapping[str, object]] = dict,
     **context: Any,
 ) -> Response:
     """`page` with `part` inside as `living`, or the part alone for the part's own question.
+
+    `around` computes what only the page around the part shows; the part's own questions never make it.
 
     What the part looks like is its ETag, so nothing in it may change by itself: no form tokens, no "2 minutes ago".
     A page that knows more cheaply whether it has changed gives its own.
@@ -32,7 +36,6 @@ def live_page(
     # Data inside the part needs no nonce, and the nonce would make every answer another one.
     inside = render_template(part, csp_nonce="", **context)
     etag = etag or etag_of(inside)
-    asks_for_part = request.headers.get("HX-Request") == "true"
     if has_seen(etag):
         response = make_response("", 304)
     else:
@@ -44,7 +47,9 @@ def live_page(
             is_polling=is_polling,
         )
         living = Markup(frame)  # noqa: S704
-        response = make_response(living if asks_for_part else render_template(page, living=living, **context))
+        response = make_response(
+            living if asks_for_part() else render_template(page, living=living, **context, **around())
+        )
     response.headers["ETag"] = etag
     response.headers["Vary"] = "HX-Request"
     return response
@@ -55,6 +60,11 @@ def etag_of(*seen: object) -> str:
     return f'"{sha256(repr(seen).encode()).hexdigest()[:32]}"'
 
 
+def asks_for_part() -> bool:
+    """Whether the part asks for itself; if not, somebody opens the page."""
+    return request.headers.get("HX-Request") == "true"
+
+
 def has_seen(etag: str) -> bool:
     """The part asks, and shows this already."""
-    return request.headers.get("HX-Request") == "true" and request.headers.get("If-None-Match") == etag
+    return asks_for_part() and request.headers.get("If-None-Match") == etag

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import event, select, update
+from sqlalchemy import select, update
 from sqlalchemy.exc import ProgrammingError
 from sqlalchemy.orm import Session
 
@@ -20,6 +20,7 @@ from qrcodes import codes, welcomes
 from qrcodes.codes import Wanted
 from qrcodes.models import Welcome, WelcomeVariant
 from qrcodes.welcomes import Draft, Message
+from tests.conftest import statements
 from tests.qrcodes.conftest import Street
 from wechat.replies import ImageReply, NewsReply, TextReply
 
@@ -131,21 +132,12 @@ def test_withdrawn_words_fall_back_and_what_follows_is_not_said_alone(
 
 
 def test_one_statement_serves_a_whole_batch(runtime: Runtime, street: Street, code_id: int) -> None:
-    statements: list[str] = []
-    engine = runtime.database.engine(Role.PLATFORM)
-
-    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        statements.append(statement)
-
     wanted = {(street.flowers, code_id), (street.books, None), (None, None)}
     with runtime.transaction(Role.PLATFORM) as session:
         session.connection()
-        event.listen(engine, "before_cursor_execute", note)
-        try:
+        with statements(runtime, Role.PLATFORM) as asked:
             found = welcomes.resolve_many(session, wanted)
-        finally:
-            event.remove(engine, "before_cursor_execute", note)
-    assert len(statements) == 1
+    assert len(asked) == 1
     assert set(found) == {(*owner, variant) for owner in wanted for variant in WelcomeVariant}
     assert all(messages[0].position == 0 for messages in found.values())
 

@@ -148,6 +148,16 @@ def list_codes() -> ResponseReturnValue:
     merchant_id = g.staff.merchant_id
     found = queries.page(g.session, wanted=_filter(query), now=now(), before=query.before, limit=PAGE + 1)
     shown, counts = found[:PAGE], _counts(merchant_id)
+
+    def around() -> dict[str, object]:
+        """What stands around the list."""
+        return {
+            "filters": register.filters(merchant_id),
+            "form": blank(act="change"),
+            "ending": register.ending(merchant_id),
+            "offers": handovers.waiting_for(g.session, merchant_id, now()),
+        }
+
     return live_page(
         "merchant/codes.html",
         "merchant/_codes.html",
@@ -156,11 +166,8 @@ def list_codes() -> ResponseReturnValue:
         is_narrow=_filter(query).is_narrow,
         cards=[_card(row.code, counts) for row in shown],
         older=shown[-1].code.id if len(found) > PAGE else None,
-        filters=register.filters(merchant_id),
-        form=blank(act="change"),
-        ending=register.ending(merchant_id),
-        offers=handovers.waiting_for(g.session, merchant_id, now()),
         former=handovers.former_owners(g.session, [row.code.id for row in shown]),
+        around=around,
     )
 
 
@@ -426,17 +433,24 @@ def _card(code: SubQrCode, counts: dict[int, Counts]) -> Card:
 
 def _code_page(code: SubQrCode, form: Submission[Any], *, giving: Submission[Any] | None = None) -> Response:
     settings = current_runtime().settings
+
+    def around() -> dict[str, object]:
+        """What stands below the picture."""
+        return {
+            "form": form,
+            "kinds": register.kinds(),
+            "filters": register.filters(g.staff.merchant_id),
+            "giving": giving or blank(),
+            "deals": handovers.of_code(g.session, code.id),
+        }
+
     return live_page(
         "merchant/code.html",
         "merchant/_code.html",
         code=code,
         card=_card(code, _counts(g.staff.merchant_id)),
-        form=form,
         trial=trial_state(g.session, code_id=code.id),
-        kinds=register.kinds(),
-        filters=register.filters(g.staff.merchant_id),
-        giving=giving or blank(),
-        deals=handovers.of_code(g.session, code.id),
         public_url=f"{settings.public_url}/q/{code.public_id}",
         sandbox_url=sandbox_phone(code.url) if code.url is not None and code.state == CodeState.ACTIVE else None,
+        around=around,
     )

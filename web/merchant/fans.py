@@ -136,8 +136,20 @@ def list_fans() -> ResponseReturnValue:
     merchant_id = g.staff.merchant_id
     found = fans.page(g.session, merchant_id, query.filter, before=_before(merchant_id, query.before), limit=PAGE + 1)
     shown = found[:PAGE]
-    groups = audience.groups(g.session, merchant_id=merchant_id)
-    here = query.path()
+
+    def around() -> dict[str, object]:
+        """What stands above the list."""
+        groups = audience.groups(g.session, merchant_id=merchant_id)
+        here = query.path()
+        return {
+            "matching": fans.count(g.session, merchant_id, query.filter) if query.given else None,
+            "codes": codes.list_codes(g.session, merchant_id=merchant_id),
+            "tags": fans.known_tags(g.session, merchant_id),
+            "groups": [(group, path_of(group.wanted), path_of(group.wanted) == here) for group in groups],
+            "day_choices": [(days, _("%(days)s 天", days=days)) for days in get_args(Days)],
+            "visit_choices": [(visits, _("%(count)s 次", count=visits)) for visits in get_args(Visits)],
+        }
+
     return live_page(
         "merchant/fans.html",
         "merchant/_fans.html",
@@ -146,15 +158,10 @@ def list_fans() -> ResponseReturnValue:
         counts=fans.counts(g.session, merchant_id),
         fans=shown,
         older=_cursor(shown[-1]) if len(found) > PAGE else None,
-        matching=fans.count(g.session, merchant_id, query.filter) if query.given else None,
         rule_tags=audience.tags_by_rule(
             g.session, merchant_id=merchant_id, follower_ids=[fan.follower_id for fan in shown]
         ),
-        codes=codes.list_codes(g.session, merchant_id=merchant_id),
-        tags=fans.known_tags(g.session, merchant_id),
-        groups=[(group, path_of(group.wanted), path_of(group.wanted) == here) for group in groups],
-        day_choices=[(days, _("%(days)s 天", days=days)) for days in get_args(Days)],
-        visit_choices=[(visits, _("%(count)s 次", count=visits)) for visits in get_args(Visits)],
+        around=around,
     )
 
 

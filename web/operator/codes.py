@@ -129,28 +129,35 @@ def index() -> ResponseReturnValue:
 
 
 def _list_page(wanted: CodesQuery, form: Submission[Any]) -> Response:
-    pool = queries.pool(g.session, account_id=account().id, now=now())
     rows = queries.page(g.session, wanted=_filter(wanted), now=now(), before=wanted.before, limit=PAGE + 1)
-    states = [(_("全部"), here(state=None, before=None), wanted.state is None)]
-    states += [
-        (word(state, "code_state"), here(state=state, before=None), wanted.state is state) for state in CodeState
-    ]
+
+    def around() -> dict[str, object]:
+        """What stands around the list."""
+        pool = queries.pool(g.session, account_id=account().id, now=now())
+        states = [(_("全部"), here(state=None, before=None), wanted.state is None)]
+        states += [
+            (word(state, "code_state"), here(state=state, before=None), wanted.state is state) for state in CodeState
+        ]
+        return {
+            "conditions": {name: value for name, value in wanted.model_dump(exclude={"before"}).items() if value},
+            "states": states,
+            "filters": register.filters(),
+            "form": form,
+            "pool": pool,
+            "lasts_until": pool.lasts_until(now()),
+            "ending": register.ending(),
+            "merchant": _merchant(wanted.merchant) if wanted.merchant else None,
+        }
+
     return live_page(
         "operator/codes.html",
         "operator/_codes.html",
         is_polling=any(_is_coming(row) for row in rows),
         wanted=wanted,
-        conditions={name: value for name, value in wanted.model_dump(exclude={"before"}).items() if value},
         is_narrow=_filter(wanted).is_narrow,
         page=page_of(rows, lambda row: row.code.id),
-        states=states,
-        filters=register.filters(),
-        form=form,
-        pool=pool,
-        lasts_until=pool.lasts_until(now()),
-        ending=register.ending(),
         former=handovers.former_owners(g.session, [row.code.id for row in rows]),
-        merchant=_merchant(wanted.merchant) if wanted.merchant else None,
+        around=around,
     )
 
 
@@ -292,7 +299,22 @@ def edit(code_id: int) -> ResponseReturnValue:
 
 
 def _code_page(row: CodeRow, form: Submission[Any], *, giving: Submission[Any] | None = None) -> Response:
-    month = Range.last_days(30, now())
+    def around() -> dict[str, object]:
+        """What stands beside the picture."""
+        month = Range.last_days(30, now())
+        by_code = traffic.by_code(g.session, month, merchant_id=row.code.merchant_id)
+        return {
+            "form": form,
+            "kinds": register.kinds(),
+            "filters": register.filters(row.code.merchant_id),
+            "giving": giving or blank(),
+            "merchants": _names(),
+            "owners": handovers.owners(g.session, row.code.id),
+            "trial": trial_state(g.session, code_id=row.code.id),
+            "public_url": f"{current_runtime().settings.public_url}/q/{row.code.public_id}",
+            "month": next(one.counts for one in by_code if one.code_id == row.code.id),
+        }
+
     return live_page(
         "operator/code.html",
         "operator/_code.html",
@@ -300,21 +322,9 @@ def _code_page(row: CodeRow, form: Submission[Any], *, giving: Submission[Any] |
         etag=etag_of(row.code.state, row.error, row.has_given_up),
         row=row,
         code=row.code,
-        form=form,
-        kinds=register.kinds(),
-        filters=register.filters(row.code.merchant_id),
-        giving=giving or blank(),
-        merchants=_names(),
-        owners=handovers.owners(g.session, row.code.id),
         is_expired=codes.is_expired(row.code, now()),
-        trial=trial_state(g.session, code_id=row.code.id),
-        public_url=f"{current_runtime().settings.public_url}/q/{row.code.public_id}",
         sandbox_url=sandbox_phone(row.code.url) if row.code.url is not None else None,
-        month=next(
-            one.counts
-            for one in traffic.by_code(g.session, month, merchant_id=row.code.merchant_id)
-            if one.code_id == row.code.id
-        ),
+        around=around,
     )
 
 
