@@ -80,16 +80,24 @@ def test_a_range_that_cannot_be_is_refused(crew: Crew, query: str) -> None:
     assert crew.operator.get(f"/operator/?{query}").status_code == 422
 
 
-def test_the_living_part_says_when_nothing_has_changed(runtime: Runtime, crew: Crew, street: Neighbourhood) -> None:
+def test_the_living_part_says_when_nothing_has_changed_and_follows_the_count(
+    runtime: Runtime, crew: Crew, street: Neighbourhood
+) -> None:
     etag = etag_in(crew.operator.get("/operator/").text)
     asking = {"HX-Request": "true", "If-None-Match": etag}
     same = crew.operator.get("/operator/", headers=asking)
     assert (same.status_code, same.data) == (304, b"")
     code = street.code(crew.merchant_id, "门口")
     Inbox(runtime).receive([subscribed(new_openid(), street.now, code.scene)])
-    changed = crew.operator.get("/operator/", headers=asking)
+    waiting = crew.operator.get("/operator/", headers=asking)
+    assert waiting.status_code == 200
+    assert "还有新事件正在统计" in waiting.text
+    assert figures(waiting.text)["新关注"] == "3"
+    rollups.catch_up(runtime)
+    changed = crew.operator.get("/operator/", headers={**asking, "If-None-Match": etag_in(waiting.text)})
     assert changed.status_code == 200
     assert figures(changed.text)["新关注"] == "4"
+    assert "还有新事件正在统计" not in changed.text
     assert "<html" not in changed.text
 
 

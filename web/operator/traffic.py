@@ -22,7 +22,7 @@ from web.auth.access import operator_required
 from web.context import now
 from web.formats import day
 from web.language import refusal_text
-from web.live import live_page
+from web.live import asks_for_part, live_page
 from web.operator.desk import account
 from web.operator.live import fingerprint, unchanged
 from web.operator.spans import SpanQuery, bands, before, span_of, toolbar
@@ -86,8 +86,9 @@ def overview() -> ResponseReturnValue:
         span = span_of(wanted)
     except Invalid as refusal:
         return render_template("operator/traffic.html", error=refusal_text(refusal), **toolbar(wanted, None)), 422
-    # Who opens the page sees what has just happened; the page itself follows a beat later.
-    rollups.count(g.session)
+    if not asks_for_part():
+        # Who opens the page sees what has just happened; the page itself follows a beat later.
+        rollups.count(g.session)
     etag = fingerprint()
     if (same := unchanged(etag)) is not None:
         return same
