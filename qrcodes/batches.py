@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal, InvalidOperation
@@ -28,6 +29,8 @@ MAKE: Final = "code_batch"
 """The kind of long job that makes a batch and packs it."""
 MOST_ROWS: Final = 2_000
 PNG_PIXELS: Final = 1_200
+CALLS_AT_ONCE: Final = 8
+"""A call is mostly waiting; each also needs a connection to the database for a moment."""
 MAKER_FIRST: Final = timedelta(minutes=15)
 """How long the outbox leaves the new codes to the job; whatever the job does not make, it makes after that."""
 
@@ -303,9 +306,7 @@ def make(runtime: Runtime, job: RunningJob) -> Iterator[Progress]:
     """Plan all codes of a batch or none, ask the platform for each, and pack them. Run again it makes nothing twice."""
     name, code_ids = _plan(runtime, job)
     total = 2 * len(code_ids)
-    for number, code_id in enumerate(code_ids, start=1):
-        with waiting_out_limits():
-            jobs.make_code(runtime, code_id)
+    for number, _made in enumerate(_ask(runtime, code_ids), start=1):
         yield Progress(number, total)
     with job.file(f"{name}.zip", "application/zip") as file, ZipFile(file, "w", ZIP_DEFLATED) as archive:
         for number, _packed in enumerate(_pack(job, archive, code_ids), start=1):
@@ -328,6 +329,23 @@ def _plan(runtime: Runtime, job: RunningJob) -> tuple[str, list[int]]:
             session.execute(mine.values(code_ids=code_ids))
             return batch.name, code_ids
         return batch.name, list(batch.code_ids)
+
+
+def _ask(runtime: Runtime, code_ids: Sequence[int]) -> Iterator[int]:
+    """Ask the platform for each code that is still planned, several side by side; yields after each.
+
+    Each call records its own answer, so a run that stops here leaves nothing behind but codes that are still planned:
+    calls under way are seen to their end, and no other begins.
+    """
+    callers = ThreadPoolExecutor(CALLS_AT_ONCE, thread_name_prefix="code")
+    calls = {callers.submit(jobs.make_code, runtime, code_id): code_id for code_id in code_ids}
+    try:
+        for call in as_completed(calls):
+            with waiting_out_limits():
+                call.result()
+            yield calls[call]
+    finally:
+        callers.shutdown(cancel_futures=True)
 
 
 def _pack(job: RunningJob, archive: ZipFile, code_ids: Sequence[int]) -> Iterator[int]:

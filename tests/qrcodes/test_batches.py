@@ -1,6 +1,8 @@
 """Codes by the hundred: every line looked at, all made or none, once however often the worker dies."""
 
 import io
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
@@ -12,6 +14,7 @@ import zxingcpp
 from PIL import Image
 from sqlalchemy import func, select, update
 
+import qrcodes.jobs
 from bot import retention
 from core import jobs, long_jobs
 from core.database import Role
@@ -26,6 +29,7 @@ from qrcodes.batches import COLUMNS, Checked
 from qrcodes.codes import PoolSpent, Wanted
 from qrcodes.models import CodeBatch, CodeKind, CodeState, ScenePool, SubQrCode
 from tests.community import Neighbourhood
+from wechat.errors import WaitAMinute
 
 KINDS = {"柜台": CodeKind.COUNTER, "桌台": CodeKind.TABLE, "线上": CodeKind.ONLINE}
 HEADS = list(COLUMNS)
@@ -215,6 +219,51 @@ def test_killed_anywhere_it_goes_on_and_doubles_nothing(desk: Desk, steps: int) 
         assert len(archive.namelist()) == 7
     with desk.runtime.transaction(Role.PLATFORM) as session:
         assert session.execute(select(ScenePool.used)).scalar_one() == 3
+
+
+def test_the_platform_is_asked_for_several_codes_side_by_side(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many calls meet as may be under way at a time, and never one more."""
+    make_code, together = qrcodes.jobs.make_code, threading.Barrier(batches.CALLS_AT_ONCE)
+    under_way: list[int] = []
+    most = 0
+
+    def slow(runtime: Runtime, code_id: int) -> None:
+        nonlocal most
+        under_way.append(code_id)
+        most = max(most, len(under_way))
+        together.wait(timeout=20)
+        make_code(runtime, code_id)
+        under_way.remove(code_id)
+
+    monkeypatch.setattr("qrcodes.jobs.make_code", slow)
+    desk.begin(2 * batches.CALLS_AT_ONCE)
+    assert desk.work_off().state == JobState.DONE
+    assert most == batches.CALLS_AT_ONCE
+    assert {code.state for code in desk.stored()} == {CodeState.ACTIVE}
+
+
+def test_a_limit_of_the_platform_lets_no_further_call_begin(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_code = qrcodes.jobs.make_code
+    asked: list[int] = []
+
+    def limited(runtime: Runtime, code_id: int) -> None:
+        asked.append(code_id)
+        if len(asked) == 1:
+            raise WaitAMinute("cgi-bin/qrcode/create", "too fast", errcode=45011)
+        time.sleep(0.5)
+        make_code(runtime, code_id)
+
+    monkeypatch.setattr("qrcodes.jobs.make_code", limited)
+    desk.begin(5 * batches.CALLS_AT_ONCE)
+    assert desk.work_off().state == JobState.PENDING
+    assert len(asked) <= 2 * batches.CALLS_AT_ONCE
+    made = [code for code in desk.stored() if code.state == CodeState.ACTIVE]
+    assert len(made) == len(asked) - 1
+    with desk.runtime.transaction(Role.PLATFORM) as session:
+        session.execute(update(Outbox).values(next_try_at=func.clock_timestamp()))
+    monkeypatch.setattr("qrcodes.jobs.make_code", make_code)
+    assert desk.work_off().state == JobState.DONE
+    assert {code.state for code in desk.stored()} == {CodeState.ACTIVE}
 
 
 def test_all_or_none(desk: Desk) -> None:
