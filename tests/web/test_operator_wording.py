@@ -7,6 +7,11 @@ from sqlalchemy import select
 from core.database import Role
 from core.models import AuditLog
 from core.runtime import Runtime
+from merchants import cards
+from merchants.cards import Card
+from merchants.wording import PLATFORM_HOSTS
+from tests.community import Neighbourhood
+from tests.conftest import statements
 from tests.web.conftest import Crew
 
 PAGE = "/operator/wording"
@@ -61,6 +66,17 @@ def test_a_doubt_is_told_to_the_author_shown_to_the_operator_and_kept_with_the_d
     with runtime.transaction(Role.PLATFORM) as session:
         entry = session.scalars(select(AuditLog).where(AuditLog.action == "welcome.approve")).one()
     assert entry.detail["doubts"] == ["absolute"]
+
+
+def test_the_queue_reads_the_list_once_however_much_waits(runtime: Runtime, crew: Crew) -> None:
+    assert write(crew, "欢迎光临") == 303
+    for shop in (crew.merchant_id, Neighbourhood(runtime).merchant("小李花店")):
+        with runtime.transaction(Role.MERCHANT, merchant_id=shop) as session:
+            cards.propose(session, merchant_id=shop, card=Card("现磨豆浆"), hosts=PLATFORM_HOSTS)
+    with statements(runtime, Role.PLATFORM) as asked:
+        queue = crew.operator.get("/operator/approvals").text
+    assert (queue.count("欢迎光临"), queue.count("现磨豆浆")) == (1, 2)
+    assert sum("sensitive_word" in one for one in asked) == 1
 
 
 def test_the_list_is_exported_as_it_can_be_pasted(crew: Crew) -> None:
