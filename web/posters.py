@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 from flask import Response, g, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
-from pydantic import StringConstraints
+from pydantic import BaseModel, StringConstraints
 
 from core.errors import Invalid, NotFound
 from merchants import sensitive_words
@@ -38,10 +38,9 @@ Hex = Annotated[str, StringConstraints(pattern=r"^#[0-9a-fA-F]{6}$")]
 Ticked = Literal["true"] | None
 
 
-class LookForm(Form):
+class LookFields(BaseModel):
     """A look as it is chosen; `own` counts where the colour is none of the palette's."""
 
-    draft: Literal["1"] = "1"
     slogan: OptionalLine = ""
     colour: Colour = colours.DEFAULT
     own: Hex = colours.DEFAULT
@@ -60,16 +59,16 @@ class LookForm(Form):
         )
 
 
-class LookQuery(Query):
+class LookForm(LookFields, Form):
+    """The form of a look; it says that it is one when it asks for the gallery."""
+
+    draft: Literal["1"] = "1"
+
+
+class LookQuery(LookFields, Query):
     """The same in an address. Without `draft` the saved look is meant."""
 
     draft: Literal["1"] | None = None
-    slogan: OptionalLine = ""
-    colour: Colour = colours.DEFAULT
-    own: Hex = colours.DEFAULT
-    design: Design = Design.VIVID
-    picture: Ticked = None
-    logo: Ticked = None
 
 
 class FileQuery(LookQuery):
@@ -218,8 +217,7 @@ def _drafted(query: LookQuery) -> Wishes | None:
     """The look in an address, if there is one; raises `Invalid` over a slogan that may not be printed."""
     if not query.draft:
         return None
-    form = LookForm.model_validate(query.model_dump(include=set(LookForm.model_fields)))
-    return form.wishes.checked(listed=sensitive_words.listed(g.session))
+    return query.wishes.checked(listed=sensitive_words.listed(g.session))
 
 
 def _tiles(code: SubQrCode, path: str, wanted: Wishes) -> list[Tile]:

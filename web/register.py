@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Literal
 from flask import Flask, g
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 
 from core.clock import business_day
 from core.errors import Invalid
@@ -22,7 +22,7 @@ from qrcodes.queries import ALARM_DAYS, CodeFilter, CodeRow, Life
 from web.context import current_runtime, now
 from web.exports import Cell
 from web.forms import Form, OneLine, OptionalLine, Submission, blank
-from web.query import Id, Query, Words
+from web.query import Id, Words
 from web.words import CODE_KINDS, CODE_LIVES
 
 AT_ONCE: Final = 5_000
@@ -63,14 +63,18 @@ def yuan(amount: int) -> str:
     return f"{amount // 100}" if amount % 100 == 0 else f"{amount / 100:.2f}"
 
 
-class RegisterQuery(Query):
-    """Which codes a list shows."""
+class Conditions(BaseModel):
+    """What a list of codes is narrowed by, in its address and in the form that acts on what it shows."""
 
     q: Words = ""
     kind: CodeKind | None = None
     group: Words = ""
     batch: Words = ""
     life: Life | None = None
+
+    def within(self, scope: CodeFilter) -> CodeFilter:
+        """The codes of a scope that meet the conditions."""
+        return replace(scope, search=self.q, kind=self.kind, group=self.group, batch=self.batch, life=self.life)
 
 
 class RegisterForm(Form):
@@ -117,17 +121,11 @@ def filled(code: SubQrCode) -> Submission[Any]:
 
 
 class ManyForm(Form):
-    """What to do with the codes that are ticked, or with all that the list shows.
+    """What to do with the codes that are ticked, or with all that the list shows; it comes with the list's conditions.
 
-    The first fields are the list's own conditions; `new_…` say what becomes of the codes, an empty one leaves a thing
-    as it is.
+    `new_…` say what becomes of the codes, an empty one leaves a thing as it is.
     """
 
-    q: OptionalLine = ""
-    kind: CodeKind | None = None
-    group: OptionalLine = ""
-    batch: OptionalLine = ""
-    life: Life | None = None
     scope: Literal["ticked", "all"] = "ticked"
     code: Annotated[tuple[Id, ...], Field(max_length=MOST_TICKED)] = ()
     act: Literal["change", "retire"]

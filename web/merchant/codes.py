@@ -36,7 +36,7 @@ from web.language import refusal_text
 from web.live import live_page
 from web.merchant.words import show_refusal
 from web.query import Id, Query, read_query
-from web.register import ManyForm, RegisterForm, RegisterQuery
+from web.register import ManyForm, RegisterForm
 from web.security import limiter
 from web.trials import trial_state
 
@@ -94,30 +94,25 @@ class Card:
         return register.days_left(self.code)
 
 
-class CodesQuery(RegisterQuery):
-    """Which codes."""
+class Conditions(register.Conditions):
+    """What a shop's list is narrowed by."""
 
     state: Literal["retired"] | None = None
+
+    @property
+    def filter(self) -> CodeFilter:
+        """This shop's codes that meet these conditions."""
+        return self.within(CodeFilter(merchant_id=g.staff.merchant_id, is_retired=self.state == "retired"))
+
+
+class CodesQuery(Conditions, Query):
+    """Which codes."""
+
     before: Id | None = None
 
 
-class ManyCodesForm(ManyForm):
-    """The same conditions, and what to do."""
-
-    state: Literal["retired"] | None = None
-
-
-def _filter(wanted: CodesQuery | ManyCodesForm) -> CodeFilter:
-    """This shop's codes that meet these conditions."""
-    return CodeFilter(
-        wanted.q,
-        merchant_id=g.staff.merchant_id,
-        is_retired=wanted.state == "retired",
-        kind=wanted.kind,
-        group=wanted.group,
-        batch=wanted.batch,
-        life=wanted.life,
-    )
+class ManyCodesForm(Conditions, ManyForm):
+    """What to do with which codes."""
 
 
 class HandOverForm(Form):
@@ -146,7 +141,7 @@ def list_codes() -> ResponseReturnValue:
     """The codes with what each brought in thirty days; one in the making shows up when it is ready."""
     query = read_query(CodesQuery)
     merchant_id = g.staff.merchant_id
-    found = queries.page(g.session, wanted=_filter(query), now=now(), before=query.before, limit=PAGE + 1)
+    found = queries.page(g.session, wanted=query.filter, now=now(), before=query.before, limit=PAGE + 1)
     shown, counts = found[:PAGE], _counts(merchant_id)
 
     def around() -> dict[str, object]:
@@ -163,7 +158,7 @@ def list_codes() -> ResponseReturnValue:
         "merchant/_codes.html",
         query=query,
         conditions={name: value for name, value in query.model_dump(exclude={"before"}).items() if value},
-        is_narrow=_filter(query).is_narrow,
+        is_narrow=query.filter.is_narrow,
         cards=[_card(row.code, counts) for row in shown],
         older=shown[-1].code.id if len(found) > PAGE else None,
         former=handovers.former_owners(g.session, [row.code.id for row in shown]),
@@ -178,10 +173,10 @@ def change_many() -> ResponseReturnValue:
     form = read_form(ManyCodesForm)
     if form.data is None:
         raise Invalid(next(iter(form.errors.values())))
-    done = register.act_on_many(form.data, _filter(form.data), merchant_id=g.staff.merchant_id)
+    done = register.act_on_many(form.data, form.data.filter, merchant_id=g.staff.merchant_id)
     record(done.name, "codes", codes=done.code_ids)
     flash(done.sentence, "good")
-    conditions = form.data.model_dump(include={"q", "state", "kind", "group", "batch", "life"})
+    conditions = form.data.model_dump(include=set(Conditions.model_fields))
     return redirect(f"/merchant/codes?{urlencode({k: v for k, v in conditions.items() if v})}", 303)
 
 
@@ -189,7 +184,7 @@ def change_many() -> ResponseReturnValue:
 @merchant_required(StaffRole.OWNER)
 def export() -> Response:
     """The codes as a table."""
-    wanted, moment = _filter(read_query(CodesQuery)), now()
+    wanted, moment = read_query(CodesQuery).filter, now()
     record("export", "codes")
 
     def rows(session: Session) -> Rows:

@@ -37,7 +37,7 @@ from web.live import etag_of, live_page
 from web.operator.desk import PAGE, account, here, page_of
 from web.operator.words import word
 from web.query import Id, Query, Words, read_query
-from web.register import ManyForm, RegisterForm, RegisterQuery
+from web.register import ManyForm, RegisterForm
 from web.trials import trial_state
 
 blueprint = Blueprint("codes", __name__, url_prefix="/codes")
@@ -49,33 +49,26 @@ Days = Annotated[
 """How long a temporary code lives; nothing typed means permanent."""
 
 
-class CodesQuery(RegisterQuery):
-    """Which codes."""
+class Conditions(register.Conditions):
+    """What the operator's list is narrowed by."""
 
     merchant: Id | None = None
     state: CodeState | None = None
+
+    @property
+    def filter(self) -> CodeFilter:
+        """The codes of the account that meet these conditions."""
+        return self.within(CodeFilter(account_id=account().id, merchant_id=self.merchant, state=self.state))
+
+
+class CodesQuery(Conditions, Query):
+    """Which codes."""
+
     before: Id | None = None
 
 
-class ManyCodesForm(ManyForm):
-    """The same with the conditions that only the operator's list has."""
-
-    merchant: Id | None = None
-    state: CodeState | None = None
-
-
-def _filter(wanted: CodesQuery | ManyCodesForm) -> CodeFilter:
-    """The codes of the account that meet these conditions."""
-    return CodeFilter(
-        wanted.q,
-        account_id=account().id,
-        merchant_id=wanted.merchant,
-        state=wanted.state,
-        kind=wanted.kind,
-        group=wanted.group,
-        batch=wanted.batch,
-        life=wanted.life,
-    )
+class ManyCodesForm(Conditions, ManyForm):
+    """What to do with which codes."""
 
 
 class NewQuery(Query):
@@ -129,7 +122,7 @@ def index() -> ResponseReturnValue:
 
 
 def _list_page(wanted: CodesQuery, form: Submission[Any]) -> Response:
-    rows = queries.page(g.session, wanted=_filter(wanted), now=now(), before=wanted.before, limit=PAGE + 1)
+    rows = queries.page(g.session, wanted=wanted.filter, now=now(), before=wanted.before, limit=PAGE + 1)
 
     def around() -> dict[str, object]:
         """What stands around the list."""
@@ -154,7 +147,7 @@ def _list_page(wanted: CodesQuery, form: Submission[Any]) -> Response:
         "operator/_codes.html",
         is_polling=any(_is_coming(row) for row in rows),
         wanted=wanted,
-        is_narrow=_filter(wanted).is_narrow,
+        is_narrow=wanted.filter.is_narrow,
         page=page_of(rows, lambda row: row.code.id),
         former=handovers.former_owners(g.session, [row.code.id for row in rows]),
         around=around,
@@ -168,10 +161,10 @@ def change_many() -> ResponseReturnValue:
     form = read_form(ManyCodesForm)
     if form.data is None:
         raise Invalid(next(iter(form.errors.values())))
-    done = register.act_on_many(form.data, _filter(form.data), merchant_id=None)
+    done = register.act_on_many(form.data, form.data.filter, merchant_id=None)
     record(done.name, "codes", codes=done.code_ids)
     flash(done.sentence, "good")
-    conditions = form.data.model_dump(include={"q", "merchant", "state", "kind", "group", "batch", "life"})
+    conditions = form.data.model_dump(include=set(Conditions.model_fields))
     return redirect(f"/operator/codes?{urlencode({k: v for k, v in conditions.items() if v})}", 303)
 
 
@@ -179,7 +172,7 @@ def change_many() -> ResponseReturnValue:
 @operator_required
 def export() -> Response:
     """The codes as a table."""
-    wanted, moment = _filter(read_query(CodesQuery)), now()
+    wanted, moment = read_query(CodesQuery).filter, now()
     record("export", "codes")
 
     def rows(session: Session) -> Rows:
