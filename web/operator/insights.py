@@ -197,6 +197,11 @@ def kept() -> ResponseReturnValue:
     )
 
 
+def _heat(most: int) -> Callable[[int], int]:
+    """How warm a number is drawn beside the largest: 0 is nothing, `HEATS` the largest itself."""
+    return lambda number: 0 if not number else 1 + number * (HEATS - 1) // most
+
+
 @blueprint.get("/flow")
 @operator_required
 def flow() -> ResponseReturnValue:
@@ -209,7 +214,7 @@ def flow() -> ResponseReturnValue:
         return {
             "flow": found,
             "drawing": sankey(found, others=_("其他商户")),
-            "heat": lambda number: 0 if not number else 1 + number * (HEATS - 1) // most,
+            "heat": _heat(most),
         }
 
     return with_days("operator/flow.html", wanted, show)
@@ -230,7 +235,7 @@ def hours() -> ResponseReturnValue:
             "table": table,
             "weekdays": [_("周一"), _("周二"), _("周三"), _("周四"), _("周五"), _("周六"), _("周日")],
             "busiest": max(((number, d, h) for d, line in enumerate(table) for h, number in enumerate(line))),
-            "heat": lambda number: 0 if not number else 1 + number * (HEATS - 1) // most,
+            "heat": _heat(most),
         }
 
     return with_days("operator/hours.html", wanted, show)
