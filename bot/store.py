@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from core.clock import month_of
 from merchants.following import Episode, Fact, FactKind
+from merchants.identities import MAY_SIGN_IN
 from merchants.models import EpisodeSource, FollowStatus, LinkPurpose, LinkState
 from qrcodes.attribution import Credit, Owner
 from qrcodes.models import AttributionKind
@@ -222,10 +223,10 @@ _CONTEXTS = """
           AND scan.month BETWEEN %(first_month)s AND %(last_month)s
         ORDER BY scan.scanned_at DESC LIMIT 1) s"""
 
-_POSTS = """
-    SELECT i.follower_id, i.merchant_id, i.bound_at, least(i.unbound_at, s.disabled_at),
-           i.unbound_at IS NULL AND s.disabled_at IS NULL AND (m.id IS NULL OR m.state = 'active')
-    FROM staff_identity i JOIN staff s ON s.id = i.staff_id LEFT JOIN merchant m ON m.id = i.merchant_id
+_POSTS = f"""
+    SELECT i.follower_id, i.merchant_id, i.bound_at, least(i.unbound_at, staff.disabled_at),
+           i.unbound_at IS NULL AND {MAY_SIGN_IN}
+    FROM staff_identity i JOIN staff ON staff.id = i.staff_id LEFT JOIN merchant ON merchant.id = staff.merchant_id
     WHERE i.follower_id = ANY(%(ids)s)"""
 
 # Trials and links are locked after the followers and in one order, like everything else a batch locks.

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
-from sqlalchemy import ColumnElement, func, select, text, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
 from core import audit
 from core.database import rows_changed
 from core.errors import BusinessError
 from core.runtime import Runtime
-from merchants.models import Follower, Merchant, MerchantState, Staff, StaffIdentity, StaffRole
+from merchants.models import Follower, Merchant, Staff, StaffIdentity, StaffRole
+
+MAY_SIGN_IN: Final = "(staff.disabled_at IS NULL AND (staff.merchant_id IS NULL OR merchant.state = 'active'))"
+"""Who may act at all, nobody disabled and nobody of a suspended merchant: for every query that joins `staff` with its
+`merchant`, in whichever form it is written."""
 
 
 class NobodyToBind(BusinessError):
@@ -74,15 +79,10 @@ def jobs_of(session: Session, *, follower_id: int) -> list[Job]:
         select(Staff.id, Staff.name, Staff.role, Staff.merchant_id, Merchant.name)
         .join(StaffIdentity, StaffIdentity.staff_id == Staff.id)
         .outerjoin(Merchant, Merchant.id == Staff.merchant_id)
-        .where(StaffIdentity.follower_id == follower_id, StaffIdentity.unbound_at.is_(None), may_sign_in())
+        .where(StaffIdentity.follower_id == follower_id, StaffIdentity.unbound_at.is_(None), text(MAY_SIGN_IN))
         .order_by(Merchant.name.nulls_first(), Staff.id)
     )
     return [Job(row[0], row[1], StaffRole(row[2]), row[3], row[4] or "") for row in rows]
-
-
-def may_sign_in() -> ColumnElement[bool]:
-    """For queries over staff joined with their merchant: whether this person may be signed in at all."""
-    return Staff.disabled_at.is_(None) & (Staff.merchant_id.is_(None) | (Merchant.state == MerchantState.ACTIVE))
 
 
 def person_key(runtime: Runtime, openid: str) -> bytes:
