@@ -11,6 +11,7 @@ from web.merchant import (
     handovers,
     jobs,
     me,
+    months,
     notices,
     pictures,
     today,
@@ -22,5 +23,5 @@ from web.merchant import (
 def register(app: Flask) -> None:
     """Put the merchants' pages into the application."""
     words.register(app)
-    for room in (today, notices, batches, codes, welcome, fans, me, jobs, handovers, pictures):
+    for room in (today, notices, batches, codes, welcome, fans, me, months, jobs, handovers, pictures):
         app.register_blueprint(room.blueprint)
