@@ -142,7 +142,9 @@ class Town:
             staff.invite(session, name=f"{shop.name}新人", role=StaffRole.CLERK, merchant_id=shop.id, now=now)
             for operator_id, code_id in product((1, None), (None, shop.codes[0].id)):
                 self.say(session, shop, code_id=code_id, operator_id=operator_id, words=f"{shop.name}欢迎您")
-            looks.save(session, merchant_id=shop.id, wanted=looks.Wishes(slogan=f"{shop.name}有好味"))
+            for operator_id, words in ((1, f"{shop.name}有好味"), (None, f"{shop.name}现做")):
+                wanted = looks.Wishes(slogan=words)
+                looks.save(session, merchant_id=shop.id, wanted=wanted, now=now, operator_id=operator_id)
             for fan in fans.page(session, shop.id):
                 fans.set_note(session, shop.id, fan.follower_id, f"{shop.name}记得")
                 fans.set_tags(session, shop.id, fan.follower_id, [f"{shop.name}常客"])
@@ -211,6 +213,7 @@ class Town:
             "batch_id": "SELECT id FROM code_batch WHERE merchant_id = :id",
             "handover_id": "SELECT id FROM code_handover WHERE :id IN (from_merchant_id, to_merchant_id)",
             "job_id": "SELECT id FROM long_job WHERE merchant_id = :id",
+            "slogan_id": "SELECT id FROM poster_slogan WHERE merchant_id = :id",
             "card_id": "SELECT id FROM merchant_card WHERE merchant_id = :id",
             "segment_id": "SELECT id FROM segment WHERE merchant_id = :id",
             "task_id": "SELECT id FROM outbox WHERE merchant_id = :id",
@@ -596,7 +599,9 @@ def change_everything(town: Town, shop: Shop) -> None:
         card = cards.Card(intro="今天有鱼", address="东门", hours="9–21")
         cards.show(session, merchant_id=shop.id, card=card, hosts=frozenset())
         shop.picture_id = new_picture(session, shop.id, "#000000")
-        looks.save(session, merchant_id=shop.id, wanted=looks.Wishes(slogan="今天有鱼", design=Design.PLAIN))
+        wanted = looks.Wishes(slogan="今天有鱼", design=Design.PLAIN)
+        looks.save(session, merchant_id=shop.id, wanted=wanted, now=now, operator_id=1)
+        looks.save(session, merchant_id=shop.id, wanted=looks.Wishes(slogan="明天有虾"), now=now)
         token = staff.invite(session, name="新店员", role=StaffRole.CLERK, merchant_id=shop.id, now=now)
         staff.accept(session, token=token, login=f"new-{shop.id}", password=PASSWORD, now=now)
         town.say(session, shop, code_id=None, operator_id=1, words="今天有鱼")
