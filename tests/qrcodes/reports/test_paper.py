@@ -73,7 +73,7 @@ def test_no_name_is_cut_off_or_understood(name: str) -> None:
     assert told.count("B" * 64) == 2
 
 
-@pytest.mark.parametrize(("codes", "sheets"), [(1, 1), (3, 1), (4, 2), (24, 2)])
+@pytest.mark.parametrize(("codes", "sheets"), [(1, 1), (5, 1), (6, 2), (24, 2)])
 def test_a_month_is_one_sheet_or_two(codes: int, sheets: int) -> None:
     told = pages(paper.pdf(sheet(codes=codes), at=AT))
     assert len(told) == sheets
