@@ -8,6 +8,7 @@ from flask.typing import ResponseReturnValue
 from merchants.models import Merchant
 from web import months
 from web.auth.access import merchant_required
+from web.security import limiter
 
 blueprint = Blueprint("merchant_months", __name__, url_prefix="/merchant/months")
 
@@ -21,6 +22,7 @@ def index() -> ResponseReturnValue:
 
 @blueprint.get("/<month>.pdf")
 @merchant_required()
+@limiter.limit("60 per minute")
 def report(month: str) -> Response:
     """One of them."""
     return months.answer(_merchant(), month)

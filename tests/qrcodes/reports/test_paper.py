@@ -1,16 +1,16 @@
 """A month on paper: whatever shops and codes are called, it stays on the sheet, on one or two of them."""
 
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import pypdfium2
 import pytest
+from PIL import Image
 
 from qrcodes.reports import paper
-from qrcodes.reports.paper import Chart, Day, Figure, Line, Sheet, Table
+from qrcodes.reports.paper import Day
+from tests.qrcodes.posters.references import distance
+from tests.qrcodes.reports.sheets import AT, DAYS, MEANT, draw, sheet
 
-AT = datetime(2026, 11, 1, tzinfo=UTC)
-DAYS = [Day(str(day), 7 * day % 40, day % 5, day % 3, is_incomplete=day == 12) for day in range(1, 32)]
 NAMES = [
     "山茶小筑",
     "桂花里社区老王家现磨豆浆油条早餐铺（东门店）",
@@ -22,34 +22,8 @@ NAMES = [
 ]
 
 
-def sheet(shop: str = "山茶小筑", *, codes: int = 3, place: str = "进门左手边") -> Sheet:
-    heads = ("二维码", "扫码", "新关注", "7 天后还在", "每个新关注花费")
-    cells = ("1,234", "60", "82%（45/55）", "¥12.30")
-    lines = [Line(f"{number} 号桌", place, cells, 1 / (1 + number)) for number in range(codes)]
-    return Sheet(
-        language="zh-CN",
-        shop=shop,
-        community="桂花里",
-        colour="#0b6b4f",
-        title="商户月报",
-        month="2026年10月",
-        span="10月1日至10月31日，共 31 天",
-        badge="到昨天为止",
-        lead="312 人扫了 486 次本店的码，57 人第一次关注。到10月31日，本店带来的 245 人还在关注。",
-        hero=Figure("带来且仍在关注", "1,234,567", "比上月末 +32", "good"),
-        figures=[Figure("扫码", "1,234,567", "+123,456，上月 123,456", "bad")] * 6,
-        chart=Chart("每天的扫码和关注", "扫码", "新关注和回来的", "取关", "有过中断", DAYS),
-        table=Table("哪个码带来的", heads, lines, "另有 3 个码：扫码 12，新关注 2。"),
-        empty=("没有人扫码", "把码放到看得见的地方。"),
-        notes_title="这些数是什么意思",
-        meanings=[("扫码", "本店的码被扫的次数，带来关注的那次也算。")] * 9,
-        notes=["天按上海时间、按事情发生的那一刻算。"] * 3,
-        foot="数到 2026年11月1日 00:00",
-    )
-
-
 def pages(document: bytes) -> list[str]:
-    """What is read on each, none of it over the edge and no two words on one spot of the first column."""
+    """What is read on each, none of it over the edge."""
     opened = pypdfium2.PdfDocument(document)
     found = []
     for page in opened:
@@ -93,3 +67,10 @@ def test_a_short_or_quiet_month_has_its_chart(days: list[Day]) -> None:
 
 def test_the_same_month_is_the_same_file() -> None:
     assert paper.pdf(sheet(), at=AT) == paper.pdf(sheet(), at=AT)
+
+
+def test_it_looks_as_it_is_meant_to() -> None:
+    meant = Image.open(MEANT).convert("RGB")
+    assert distance(draw(sheet()), meant) < 12
+    assert distance(draw(replace(sheet(), badge="")), meant) > 20
+    assert distance(draw(replace(sheet(), lead="")), meant) > 20
