@@ -202,6 +202,19 @@ def test_a_slogan_is_printed_once_it_is_approved(
     assert noted["slogan.approve"] == {"was": "pending", "doubts": []}
 
 
+def test_an_operator_who_changes_a_colour_lets_no_slogan_through(crew: Crew, runtime: Runtime) -> None:
+    code = Neighbourhood(runtime).code(crew.merchant_id, "收银台")
+    path = f"/operator/codes/{code.id}/posters"
+    with runtime.transaction(Role.MERCHANT, merchant_id=crew.merchant_id) as session:
+        looks.save(session, merchant_id=crew.merchant_id, wanted=looks.Wishes("全城最好喝"), now=runtime.now())
+    page = crew.operator.get(path).text
+    assert "全城最好喝" not in page
+    assert crew.operator.post(path, {**LOOK, "slogan": ""}).status_code == 303
+    with runtime.transaction(Role.PLATFORM) as session:
+        assert slogans.in_force(session, merchant_id=crew.merchant_id) == ""
+        assert slogans.count_waiting(session) == 1
+
+
 def test_to_print_no_slogan_needs_nobodys_word(shop: Shop, runtime: Runtime) -> None:
     with runtime.transaction(Role.PLATFORM) as session:
         wanted = looks.Wishes("每天清晨现磨")
