@@ -129,6 +129,8 @@ def words(notice: StaffNotice) -> str:
     """What the chat says of it."""
     if notice.cause.startswith(notices.CARD):
         what = "本店名片"
+    elif notice.cause.startswith(notices.SLOGAN):
+        what = "海报上的口号"
     else:
         what = f"“{notice.subject}”的欢迎语" if notice.subject else "本店的欢迎语"
     match NoticeKind(notice.kind):

@@ -29,7 +29,8 @@ FOR: Final[dict[NoticeKind, tuple[StaffRole, ...]]] = {
 
 
 CARD: Final = "card:"
-"""How the cause of news about a merchant's card begins; other approvals are of welcomes."""
+SLOGAN: Final = "slogan:"
+"""How the cause of news about a merchant's card or slogan begins; other approvals are of welcomes."""
 
 
 @dataclass(frozen=True)

@@ -154,6 +154,58 @@ def costs(session: Session, *, limit: int = 500) -> list[Cost]:
 
 
 @dataclass(frozen=True)
+class CodeShare:
+    """What one code brought a merchant in a range. Without a label it is another's by now."""
+
+    label: str | None
+    kind: str
+    place: str
+    scans: int
+    new: int
+    returning: int
+    lost: int
+    cost_fen: int
+    new_so_far: int
+    """All it brought this merchant up to the range's end: what its cost is set against."""
+    kept: tuple[Kept, ...]
+    """After each of `SPANS`."""
+
+    @property
+    def fen_per_new(self) -> int | None:
+        return round(self.cost_fen / self.new_so_far) if self.cost_fen and self.new_so_far > 0 else None
+
+
+def by_code(session: Session, span: Range, *, merchant_id: int, now: datetime) -> list[CodeShare]:
+    """The codes by which anything happened for a merchant, those that won most people first.
+
+    Needs no more than the merchant's rights, and tells the platform the same.
+    """
+    rows = session.execute(
+        text(f"""
+            WITH counted AS (
+                SELECT t.code_id, {traffic.figures("CAST(:since AS date)")}, {traffic.stayed("CAST(:today AS date)")}
+                FROM daily_traffic t
+                WHERE t.level = 'code' AND t.merchant_id = :merchant_id AND {_IN_RANGE} GROUP BY t.code_id)
+            SELECT c.label, coalesce(c.kind, ''), coalesce(c.place, ''), counted.scans, counted.new, counted.back,
+                   counted.lost, coalesce(c.cost_fen, 0), ever.new,
+                   {", ".join(f"counted.{what}_{days}" for days in SPANS for what in ("kept", "of"))}
+            FROM counted
+            LEFT JOIN sub_qr_code c ON c.id = counted.code_id AND c.merchant_id = :merchant_id
+            CROSS JOIN LATERAL (
+                SELECT coalesce(sum(d.new), 0)::bigint AS new FROM daily_traffic d
+                WHERE d.level = 'code' AND d.code_id = counted.code_id AND d.merchant_id = :merchant_id
+                  AND d.day <= CAST(:until AS date)) ever
+            WHERE counted.scans <> 0 OR counted.new <> 0 OR counted.back <> 0 OR counted.lost <> 0
+            ORDER BY counted.new DESC, counted.scans DESC, counted.code_id"""),
+        {"since": span.since, "until": span.until, "merchant_id": merchant_id, "today": business_day(now)},
+    )
+    return [
+        CodeShare(label, kind, place, scans, new, back, lost, cost, new_so_far, _kept(kept))
+        for label, kind, place, scans, new, back, lost, cost, new_so_far, *kept in rows
+    ]
+
+
+@dataclass(frozen=True)
 class SheetDay:
     """One day of a code."""
 

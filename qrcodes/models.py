@@ -383,8 +383,23 @@ class PosterLook(Base):
     )
 
     merchant_id: Mapped[int] = mapped_column(ForeignKey("merchant.id"), primary_key=True, autoincrement=False)
-    slogan: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
     colour: Mapped[str] = mapped_column(Text, info=PLAIN)
     design: Mapped[str] = mapped_column(Text, info=PLAIN)
     with_picture: Mapped[bool] = mapped_column(Boolean)
     with_logo: Mapped[bool] = mapped_column(Boolean)
+
+
+class PosterSlogan(Reviewed, Base):
+    """One version of the words on a merchant's posters; the newest approved one is printed."""
+
+    __tablename__ = "poster_slogan"
+    __table_args__ = (
+        CheckConstraint("review IN ('pending', 'approved', 'rejected', 'withdrawn')", name="review"),
+        Index("ix_poster_slogan_pending", "id", postgresql_where=text("review = 'pending'")),
+        Index("ix_poster_slogan_merchant_id", "merchant_id", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    merchant_id: Mapped[int] = mapped_column(ForeignKey("merchant.id"))
+    slogan: Mapped[str] = mapped_column(Text, info=PLAIN)
+    created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)

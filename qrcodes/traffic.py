@@ -270,12 +270,17 @@ def busiest_codes(session: Session, span: Range, *, limit: int | None = None) ->
 
 def following_now(session: Session, *, merchant_id: int) -> int:
     """How many followers are attributed to the merchant now: its `net` over all time."""
+    return following_after(session, date.max, merchant_id=merchant_id)
+
+
+def following_after(session: Session, day: date, *, merchant_id: int) -> int:
+    """The same when that day was over."""
     return int(
         session.execute(
             text("""
                 SELECT coalesce(sum(new + back - lost), 0) FROM daily_traffic
-                WHERE merchant_id = :merchant_id AND level = 'merchant'"""),
-            {"merchant_id": merchant_id},
+                WHERE merchant_id = :merchant_id AND level = 'merchant' AND day <= :day"""),
+            {"merchant_id": merchant_id, "day": day},
         ).scalar_one()
     )
 

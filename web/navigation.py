@@ -9,6 +9,7 @@ from flask_babel import gettext as _
 
 from merchants import cards
 from qrcodes import welcomes
+from qrcodes.posters import slogans
 from web.auth.access import shop_name
 
 
@@ -86,7 +87,7 @@ def operator_menu() -> tuple[Group, ...]:
 def waiting_approvals() -> int:
     """How many of the merchants' texts wait for an operator; asked once a request."""
     if "waiting_approvals" not in g:
-        g.waiting_approvals = welcomes.count_waiting(g.session) + cards.count_waiting(g.session)
+        g.waiting_approvals = sum(kind.count_waiting(g.session) for kind in (welcomes, cards, slogans))
     return int(g.waiting_approvals)
 
 

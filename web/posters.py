@@ -18,7 +18,7 @@ from merchants import sensitive_words
 from merchants.models import Merchant
 from qrcodes import codes
 from qrcodes.models import CodeBatch, CodeState, SubQrCode
-from qrcodes.posters import colours, jobs, looks
+from qrcodes.posters import colours, jobs, looks, slogans
 from qrcodes.posters.formats import SHEETS, Design, Format
 from qrcodes.posters.jobs import FileKind
 from qrcodes.posters.looks import Wishes
@@ -115,7 +115,7 @@ def gallery(code: SubQrCode, *, path: str, page: str, form: Submission[Any] | No
         drafted = _drafted(query)
     except Invalid as error:
         refusal = refusal_text(error)
-    wanted = drafted or looks.wishes(g.session, merchant_id=code.merchant_id)
+    wanted = drafted or _kept(code)
     look = looks.look(g.session, merchant_id=code.merchant_id, wanted=wanted)
     replaced = tuple(dict.fromkeys(look.replaced + looks.on_poster(code).replaced))
     has_picture = g.session.get_one(Merchant, code.merchant_id).picture_id is not None
@@ -124,6 +124,9 @@ def gallery(code: SubQrCode, *, path: str, page: str, form: Submission[Any] | No
         "path": path,
         "tiles": _tiles(code, path, wanted),
         "refusal": refusal,
+        "slogan": wanted.slogan,
+        "printed": looks.printable(g.session, merchant_id=code.merchant_id, wanted=wanted).slogan,
+        "newest_slogan": slogans.newest(g.session, merchant_id=code.merchant_id),
         "not_for_print": "" if code.permanent else refusal_text(NotForPrint()),
         "replaced": replaced,
     }
@@ -135,7 +138,7 @@ def gallery(code: SubQrCode, *, path: str, page: str, form: Submission[Any] | No
             "has_picture": has_picture,
             "swatches": [Swatch(colour, _(name)) for colour, name in colours.PALETTE.items()],
             "designs": POSTER_DESIGNS.items(),
-            "slogan_max": looks.SLOGAN_MAX,
+            "slogan_max": slogans.SLOGAN_MAX,
             **pack_choices(),
         }
         answer = Response(render_template(page, **shown, **choices, **context))
@@ -181,22 +184,23 @@ def pack_choices() -> dict[str, Any]:
 
 
 def preview(code: SubQrCode, format_: Format) -> Response:
-    """A format on the screen, in the look of the address."""
-    with _press(code, format_, read_query(LookQuery)) as press:
+    """A format on the screen, in the look of the address, whether its words may be printed already or not."""
+    wanted = _drafted(read_query(LookQuery)) or _kept(code)
+    with _press(code, format_, wanted) as press:
         return Response(press.preview([looks.on_poster(code)], width=PREVIEW_WIDTH), mimetype="image/png")
 
 
 def pdf(code: SubQrCode, format_: Format) -> Response:
     """The file for the printer."""
     query = read_query(FileQuery)
-    with _press(code, format_, query) as press:
+    with _press(code, format_, _printed(code, query)) as press:
         made = press.pdf([looks.on_poster(code)], with_marks=query.marks is not None)
     return _file(made, "application/pdf", code, format_, "pdf")
 
 
 def png(code: SubQrCode, format_: Format) -> Response:
     """The file for a screen or a copy shop."""
-    with _press(code, format_, read_query(LookQuery)) as press:
+    with _press(code, format_, _printed(code, read_query(LookQuery))) as press:
         made = press.png([looks.on_poster(code)])
     return _file(made, "image/png", code, format_, "png")
 
@@ -208,8 +212,23 @@ def drawable(code: SubQrCode | None) -> SubQrCode:
     return code
 
 
-def _press(code: SubQrCode, format_: Format, query: LookQuery) -> Press:
+def _kept(code: SubQrCode) -> Wishes:
+    """The look to go on from: the merchant's with the words it last wrote.
+
+    An operator's words need nobody's approval, so operators go on from what is printed: else to save a colour would
+    let through what waits.
+    """
+    read = looks.wishes if g.staff.merchant_id is None else looks.wanted_next
+    return read(g.session, merchant_id=code.merchant_id)
+
+
+def _printed(code: SubQrCode, query: LookQuery) -> Wishes:
+    """The look in the address, or the saved one; of slogans, only what was approved leaves the house."""
     wanted = _drafted(query) or looks.wishes(g.session, merchant_id=code.merchant_id)
+    return looks.printable(g.session, merchant_id=code.merchant_id, wanted=wanted)
+
+
+def _press(code: SubQrCode, format_: Format, wanted: Wishes) -> Press:
     return Press(looks.look(g.session, merchant_id=code.merchant_id, wanted=wanted), format_)
 
 

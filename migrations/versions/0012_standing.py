@@ -6,7 +6,7 @@ from alembic import op
 from migrations.tenancy import FAN, MERCHANT, PLATFORM, TENANT, allow, protect
 
 revision = "0012"
-down_revision = "0009"
+down_revision = "0011"
 branch_labels = None
 depends_on = None
 

@@ -19,6 +19,7 @@ _AS_EMOJI = re.compile("[^\\d#*]\ufe0f")
 _NEVER_TEXT = re.compile(
     "[\U0001f000-\U0001fbff\U000e0000-\U000e0fff\u200b-\u200f\u2060-\u206f\ufe00-\ufe0f\ufeff\u00ad\u20e3]"
 )
+_LONG_WORD = re.compile(r"[!-~]{11,}")
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,11 @@ def lettering(text: str) -> Lettering:
             drawn.append(_instead(character))
             replaced.append(character)
     return Lettering(" ".join("".join(drawn).split()), tuple(dict.fromkeys(replaced)))
+
+
+def breakable(text: str) -> str:
+    """The same with places to break in long Latin words, so that none runs over its column."""
+    return _LONG_WORD.sub(lambda word: "\u200b".join(word[0]), text)
 
 
 def _instead(character: str) -> str:

@@ -2,20 +2,18 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from core.errors import Phrase
 from merchants import sensitive_words
 from merchants.models import Community, Merchant, Picture
-from merchants.wording import ListedWord, clean, refuse_bad_wording
+from merchants.wording import ListedWord
 from qrcodes.models import PosterLook, SubQrCode
-from qrcodes.posters import colours
+from qrcodes.posters import colours, slogans
 from qrcodes.posters.formats import Design
 from qrcodes.posters.press import Look, PosterCode
-
-SLOGAN_MAX = 24
 
 
 @dataclass(frozen=True)
@@ -35,24 +33,36 @@ class Wishes:
 
         `listed` are the operator's own words.
         """
-        slogan = clean(self.slogan, name=Phrase("口号"), field="slogan", longest=SLOGAN_MAX)
-        refuse_bad_wording(slogan, field="slogan", listed=listed)
+        slogan = slogans.checked(self.slogan, listed=listed)
         return replace(self, slogan=slogan, colour=colours.checked(self.colour))
 
 
 def wishes(session: Session, *, merchant_id: int) -> Wishes:
-    """What was last saved, or the house's look."""
+    """What is printed: the look that was last saved or the house's, with the slogan that was approved."""
+    slogan = slogans.in_force(session, merchant_id=merchant_id)
     saved = session.get(PosterLook, merchant_id)
     if saved is None:
-        return Wishes()
-    return Wishes(saved.slogan, saved.colour, Design(saved.design), saved.with_picture, saved.with_logo)
+        return Wishes(slogan)
+    return Wishes(slogan, saved.colour, Design(saved.design), saved.with_picture, saved.with_logo)
 
 
-def save(session: Session, *, merchant_id: int, wanted: Wishes) -> None:
-    """Keep this look for all of the merchant's posters."""
+def wanted_next(session: Session, *, merchant_id: int) -> Wishes:
+    """The same as its author last meant it: with a slogan that waits or was refused."""
+    now = wishes(session, merchant_id=merchant_id)
+    version = slogans.newest(session, merchant_id=merchant_id)
+    return now if version is None else replace(now, slogan=version.slogan)
+
+
+def printable(session: Session, *, merchant_id: int, wanted: Wishes) -> Wishes:
+    """A look with no other words than those that were approved."""
+    approved = slogans.in_force(session, merchant_id=merchant_id)
+    return wanted if wanted.slogan in ("", approved) else replace(wanted, slogan=approved)
+
+
+def save(session: Session, *, merchant_id: int, wanted: Wishes, now: datetime, operator_id: int | None = None) -> None:
+    """Keep this look for all of the merchant's posters; a new slogan of the merchant's own waits for the operator."""
     checked = wanted.checked(listed=sensitive_words.listed(session))
     values = {
-        "slogan": checked.slogan,
         "colour": checked.colour,
         "design": checked.design,
         "with_picture": checked.with_picture,
@@ -60,6 +70,10 @@ def save(session: Session, *, merchant_id: int, wanted: Wishes) -> None:
     }
     new = insert(PosterLook).values(merchant_id=merchant_id, **values)
     session.execute(new.on_conflict_do_update(index_elements=["merchant_id"], set_=values))
+    if operator_id is None:
+        slogans.propose(session, merchant_id=merchant_id, slogan=checked.slogan)
+    else:
+        slogans.put_in_force(session, merchant_id=merchant_id, slogan=checked.slogan, operator_id=operator_id, now=now)
 
 
 def look(session: Session, *, merchant_id: int, wanted: Wishes) -> Look:

@@ -3,6 +3,8 @@
 A PNG is the PDF's own picture, so there is one description of each design; and what is delivered is what was checked.
 """
 
+import hashlib
+import io
 import json
 import re
 import shutil
@@ -25,7 +27,7 @@ from core.errors import BusinessError
 from qrcodes import images
 from qrcodes.posters import colours
 from qrcodes.posters.formats import MM, SHEETS, Box, Design, Format, boxes
-from qrcodes.posters.lettering import FONTS, lettering
+from qrcodes.posters.lettering import FONTS, breakable, lettering
 from qrcodes.posters.pixels import PngWriter
 
 DESIGNS: Final = Path(__file__).parent / "designs"
@@ -41,7 +43,7 @@ SCREEN_PPI: Final = 96
 SCAN: Final = "微信扫一扫"
 
 _BRANCH = re.compile(r"(.+?)\s*[（(]([^（()）]{1,12})[)）]")
-_LONG_WORD = re.compile(r"[!-~]{11,}")
+_MADE_UP_ID = re.compile(rb"<[0-9A-F]{32}>(?=\]>>\s+startxref)")
 _QR: Final = zxingcpp.BarcodeFormats([zxingcpp.BarcodeFormat.QRCode])
 _pdfium = threading.Lock()
 """PDFium has one state for the whole process."""
@@ -130,7 +132,7 @@ class Press:
         shutil.copytree(DESIGNS, self._folder, dirs_exist_ok=True)
         if look.picture is not None:
             (self._folder / "picture.jpg").write_bytes(look.picture)
-        self._compiler = typst.Compiler(self._folder / "poster.typ", root=self._folder, font_paths=_fonts())
+        self._compiler = typst.Compiler(self._folder / "poster.typ", root=self._folder, font_paths=fonts())
 
     def __enter__(self) -> Self:
         return self
@@ -147,9 +149,12 @@ class Press:
     def pdf(self, codes: Sequence[PosterCode], *, with_marks: bool = False) -> bytes:
         """A sheet for the printer: one code, or as many as the format has room for; fewer are repeated.
 
-        `with_marks` adds bleed and crop marks around it.
+        `with_marks` adds bleed and crop marks around it. What is left after cutting, and how far the bleed reaches, is
+        said in the file's boxes as well, for programs that lay sheets out.
         """
         spots, document = self._set(codes, with_marks=with_marks)
+        with _Page(document) as page:
+            document = page.boxed(slug=SLUG, bleed=BLEED) if with_marks else page.boxed(slug=0, bleed=0)
         with _Page(document) as page:
             for spot in spots:
                 ppi = CHECKED_PIXELS * spot.modules / spot.side * MM
@@ -186,7 +191,7 @@ class Press:
             spot = self._spot(code.url, place, "H" if has_logo else "M")
             spots.append(_Spot(spot.url, place, spot.x + slug, spot.y + slug, spot.side, spot.modules))
             entries.append(_entry(spot, code, has_logo=has_logo))
-        name, branch = _parted(self._texts["name"])
+        name, branch = parted(self._texts["name"])
         sheet = {
             "format": self.format,
             "design": self.look.design,
@@ -233,15 +238,16 @@ def _entry(spot: _Spot, code: PosterCode, *, has_logo: bool) -> dict[str, Any]:
     }
 
 
-def _parted(name: str) -> tuple[str, str]:
-    """A name and its branch, which is set smaller: 老王早餐（东门店）. Long Latin words get places to break."""
+def parted(name: str) -> tuple[str, str]:
+    """A name and its branch, which is set smaller: 老王早餐（东门店）."""
     match = _BRANCH.fullmatch(name)
     main, branch = (match[1], match[2]) if match else (name, "")
-    return _LONG_WORD.sub(lambda word: "\u200b".join(word[0]), main), branch
+    return breakable(main), branch
 
 
 @lru_cache(maxsize=1)
-def _fonts() -> typst.Fonts:
+def fonts() -> typst.Fonts:
+    """Our letters and no others, read once a process."""
     return typst.Fonts(include_system_fonts=False, include_embedded_fonts=False, font_paths=[str(FONTS)])
 
 
@@ -263,6 +269,18 @@ class _Page:
         self._page.close()
         self._document.close()
         _pdfium.release()
+
+    def boxed(self, *, slug: float, bleed: float) -> bytes:
+        """The document with a TrimBox `slug` millimetres inside the page, and a BleedBox `bleed` around that."""
+        width, height = self._page.get_size()
+        for inset, set_box in ((slug, self._page.set_trimbox), (slug - bleed, self._page.set_bleedbox)):
+            edge = inset / MM * 72
+            set_box(edge, edge, width - edge, height - edge)
+        file = io.BytesIO()
+        self._document.save(file)
+        # PDFium makes half of the file's id up; made from the content, the same sheet stays the same file.
+        made_up = hashlib.sha256(self._content).hexdigest()[:32].upper().encode()
+        return _MADE_UP_ID.sub(b"<" + made_up + b">", file.getvalue())
 
     def picture(self, ppi: float) -> Image.Image:
         """All of it, in colour."""

@@ -25,10 +25,10 @@ from merchants.models import Merchant, Picture, Staff
 from merchants.wording import ListedWord, Severity
 from qrcodes import codes
 from qrcodes.models import CodeBatch, PosterLook, SubQrCode
-from qrcodes.posters import looks
+from qrcodes.posters import looks, slogans
 from tests.community import Neighbourhood
 from tests.qrcodes.posters.shops import drawn, photo, read_by_another, stickers
-from tests.web.conftest import Crew
+from tests.web.conftest import Browser, Crew
 from tests.web.shops import Shop, open_shop
 from worker import LONG_JOBS
 
@@ -92,13 +92,14 @@ def test_a_change_is_seen_at_once_and_kept_only_when_saved(shop: Shop, runtime: 
     assert 'value="每天清晨现磨"' in page
     with runtime.transaction(Role.PLATFORM) as session:
         kept = session.get_one(PosterLook, shop.merchant_id)
-        assert (kept.slogan, kept.colour, kept.design) == ("每天清晨现磨", "#b3312c", "plain")
+        assert (kept.colour, kept.design) == ("#b3312c", "plain")
         assert "posters.look" in list(session.scalars(select(AuditLog.action)))
     own = {**LOOK, "colour": "own", "own": "#FFEE88", "slogan": ""}
     assert shop.owner.post(posters(shop), own).status_code == 303
     with runtime.transaction(Role.PLATFORM) as session:
         kept = session.get_one(PosterLook, shop.merchant_id)
-        assert (kept.slogan, kept.colour) == ("", "#ffee88")
+        assert kept.colour == "#ffee88"
+        assert slogans.newest(session, merchant_id=shop.merchant_id) is None
 
 
 def test_a_slogan_obeys_the_rules_of_all_words_to_the_public(shop: Shop, runtime: Runtime) -> None:
@@ -120,6 +121,110 @@ def test_a_slogan_obeys_the_rules_of_all_words_to_the_public(shop: Shop, runtime
     assert shop.owner.get(f"{posters(shop)}/a5/pdf", query_string=LOOK).status_code == 422
     with runtime.transaction(Role.PLATFORM) as session:
         assert session.get(PosterLook, shop.merchant_id) is None
+
+
+def words_of(browser: Browser, path: str, **query: str) -> str:
+    answer = browser.get(f"{path}/a5/pdf", query_string=query)
+    return str(pypdfium2.PdfDocument(answer.data)[0].get_textpage().get_text_bounded())
+
+
+def packed(shop: Shop) -> str:
+    started = shop.owner.post(f"{posters(shop)}/all", {"format": "a5", "kind": "pdf"})
+    jobs.drain(shop.runtime, {long_jobs.RUN: long_jobs.handler(LONG_JOBS)}, outbox.SLOW)
+    with ZipFile(io.BytesIO(shop.owner.get(f"{started.location}/file").data)) as archive:
+        poster = archive.read(archive.namelist()[0])
+    return str(pypdfium2.PdfDocument(poster)[0].get_textpage().get_text_bounded())
+
+
+def test_a_slogan_is_printed_once_it_is_approved(
+    app: Flask, shop: Shop, runtime: Runtime, new_staff: Callable[..., int]
+) -> None:
+    new_staff("operator")
+    operator = Browser(app.test_client())
+    assert operator.sign_in("operator").status_code == 303
+    path, queue = posters(shop), "/operator/approvals"
+    shop.owner.get(path)
+    drafted = {**LOOK, "slogan": "全城最好喝"}
+    assert "要等运营通过才印" in shop.owner.get(path, query_string=drafted, headers={"HX-Request": "true"}).text
+    assert shop.owner.post(path, drafted).status_code == 303
+    page = shop.owner.get(path).text
+    assert "新口号交给运营者审批" in page
+    assert "“全城最好喝”在等审批" in page
+    assert "不印口号" in page
+    # The preview shows what is meant; no file does, whatever its address says.
+    assert (
+        shop.owner.get(f"{path}/a5/preview").data
+        != shop.owner.get(f"{path}/a5/preview", query_string={**LOOK, "slogan": ""}).data
+    )
+    for words in (words_of(shop.owner, path), words_of(shop.owner, path, **drafted), packed(shop)):
+        assert "老王豆浆" in words
+        assert "全城最好喝" not in words
+    code = f"/operator/codes/{shop.code.id}/posters"
+    assert "全城最好喝" not in words_of(operator, code, **drafted)
+
+    waiting = operator.get(queue).text
+    assert "全城最好喝" in waiting
+    assert "广告法" in waiting
+    (first,) = re.findall(r"approvals/slogans/(\d+)/approve", waiting)
+    assert operator.post(f"{queue}/slogans/{first}/reject", {"was": "pending", "reason": ""}).status_code == 422
+    operator.get(queue)
+    refusal = {"was": "pending", "reason": "别说最"}
+    assert operator.post(f"{queue}/slogans/{first}/reject", refusal).status_code == 303
+    page = shop.owner.get(path).text
+    assert "“全城最好喝”没有通过：别说最" in page
+    assert "在等审批" not in page
+    assert 'value="全城最好喝"' in page
+    assert "海报上的口号没有通过：别说最" in shop.owner.get("/merchant/notices").text
+
+    # To change the colour alone does not send the refused words again; other words do.
+    shop.owner.get(path)
+    shop.owner.post(path, {**drafted, "colour": "#0b6b4f"})
+    assert "slogans/" not in operator.get(queue).text.partition("最近的决定")[0]
+    shop.owner.get(path)
+    shop.owner.post(path, LOOK)
+    (second,) = set(re.findall(r"approvals/slogans/(\d+)/approve", operator.get(queue).text)) - {first}
+    assert operator.post(f"{queue}/slogans/{second}/approve", {"was": "pending"}).status_code == 303
+    operator.get(queue)
+    assert operator.post(f"{queue}/slogans/{second}/approve", {"was": "pending"}).status_code == 409
+    for words in (words_of(shop.owner, path), packed(shop)):
+        assert "每天清晨现磨" in words
+    page = shop.owner.get(path).text
+    assert "等审批" not in page
+    assert "预览里印着它" not in page
+
+    # The next one waits while the approved one goes on being printed.
+    shop.owner.post(path, {**LOOK, "slogan": "加糖不加价"})
+    assert "仍印“每天清晨现磨”" in shop.owner.get(path).text
+    assert "每天清晨现磨" in words_of(shop.owner, path)
+    with runtime.transaction(Role.PLATFORM) as session:
+        noted = {one.action: one.detail for one in session.scalars(select(AuditLog).order_by(AuditLog.id))}
+    assert noted["slogan.reject"]["doubts"]
+    assert noted["slogan.approve"] == {"was": "pending", "doubts": []}
+
+
+def test_an_operator_who_changes_a_colour_lets_no_slogan_through(crew: Crew, runtime: Runtime) -> None:
+    code = Neighbourhood(runtime).code(crew.merchant_id, "收银台")
+    path = f"/operator/codes/{code.id}/posters"
+    with runtime.transaction(Role.MERCHANT, merchant_id=crew.merchant_id) as session:
+        looks.save(session, merchant_id=crew.merchant_id, wanted=looks.Wishes("全城最好喝"), now=runtime.now())
+    page = crew.operator.get(path).text
+    assert "全城最好喝" not in page
+    assert crew.operator.post(path, {**LOOK, "slogan": ""}).status_code == 303
+    with runtime.transaction(Role.PLATFORM) as session:
+        assert slogans.in_force(session, merchant_id=crew.merchant_id) == ""
+        assert slogans.count_waiting(session) == 1
+
+
+def test_to_print_no_slogan_needs_nobodys_word(shop: Shop, runtime: Runtime) -> None:
+    with runtime.transaction(Role.PLATFORM) as session:
+        wanted = looks.Wishes("每天清晨现磨")
+        looks.save(session, merchant_id=shop.merchant_id, wanted=wanted, now=runtime.now(), operator_id=1)
+    path = posters(shop)
+    assert "每天清晨现磨" in words_of(shop.owner, path)
+    assert "每天清晨现磨" not in words_of(shop.owner, path, **{**LOOK, "slogan": ""})
+    shop.owner.get(path)
+    shop.owner.post(path, {**LOOK, "slogan": ""})
+    assert "每天清晨现磨" not in words_of(shop.owner, path)
 
 
 def test_the_shops_own_picture_is_on_the_poster(shop: Shop, runtime: Runtime) -> None:
@@ -252,8 +357,9 @@ def test_a_list_of_codes_becomes_posters_in_each_shops_look(crew: Crew, runtime:
     ours = [street.code(crew.merchant_id, label) for label in ("门口", "柜台")]
     theirs = street.code(other_shop, "门口")
     with runtime.transaction(Role.PLATFORM) as session:
-        looks.save(session, merchant_id=other_shop, wanted=looks.Wishes(slogan="现擀现煮"))
         operator_id = session.execute(select(Staff.id).filter_by(login="operator")).scalar_one()
+        wanted = looks.Wishes(slogan="现擀现煮")
+        looks.save(session, merchant_id=other_shop, wanted=wanted, now=street.now, operator_id=operator_id)
         row = {"merchant_id": other_shop, "label": "门口"}
         account_id = session.get_one(Merchant, other_shop).account_id
         list_ = CodeBatch(

@@ -11,6 +11,7 @@ from web.merchant import (
     handovers,
     jobs,
     me,
+    months,
     notices,
     pictures,
     standing,
@@ -23,5 +24,5 @@ from web.merchant import (
 def register(app: Flask) -> None:
     """Put the merchants' pages into the application."""
     words.register(app)
-    for room in (today, notices, batches, codes, welcome, fans, me, standing, jobs, handovers, pictures):
+    for room in (today, notices, batches, codes, welcome, fans, me, standing, months, jobs, handovers, pictures):
         app.register_blueprint(room.blueprint)

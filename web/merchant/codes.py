@@ -19,9 +19,10 @@ from sqlalchemy.orm import Session
 from core.database import Role
 from core.errors import BusinessError, Invalid, NotFound
 from merchants.models import StaffRole
+from merchants.reviews import ReviewState
 from qrcodes import codes, handovers, images, queries, traffic, trials
 from qrcodes.models import CodeKind, CodeState, SubQrCode
-from qrcodes.posters import looks
+from qrcodes.posters import looks, slogans
 from qrcodes.posters.formats import Format
 from qrcodes.queries import CodeFilter
 from qrcodes.traffic import Counts, Range
@@ -350,12 +351,15 @@ def save_look(code_id: int) -> ResponseReturnValue:
     form = read_form(gallery.LookForm)
     if form.data is not None:
         try:
-            looks.save(g.session, merchant_id=g.staff.merchant_id, wanted=form.data.wishes)
+            looks.save(g.session, merchant_id=g.staff.merchant_id, wanted=form.data.wishes, now=now())
         except Invalid as refusal:
             show_refusal(form, refusal)
         else:
             record("posters.look", f"code:{code_id}")
             flash(_("已保存，本店的海报以后都是这个样子。"), "good")
+            version = slogans.newest(g.session, merchant_id=g.staff.merchant_id)
+            if version is not None and version.review == ReviewState.PENDING:
+                flash(_("新口号交给运营者审批，通过后才会印出来。"), "wait")
             return redirect(f"/merchant/codes/{code_id}/posters", 303)
     return _gallery(code, form), 422
 

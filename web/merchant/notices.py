@@ -46,6 +46,8 @@ def notice_words(notice: StaffNotice) -> str:
     """One notice as a sentence."""
     if notice.cause.startswith(notices.CARD):
         words = _("本店名片")
+    elif notice.cause.startswith(notices.SLOGAN):
+        words = _("海报上的口号")
     else:
         words = _("“%(label)s”的欢迎语", label=notice.subject) if notice.subject else _("本店的欢迎语")
     match NoticeKind(notice.kind):

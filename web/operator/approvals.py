@@ -24,6 +24,7 @@ from web.acts import record
 from web.auth.access import operator_required
 from web.context import current_runtime, now
 from web.forms import Form, Paragraph, Submission, blank, read_form
+from web.operator import slogans
 from web.operator.desk import PAGE, here
 from web.query import Id, Query, read_query
 
@@ -165,6 +166,7 @@ def _page(
         waiting_cards=_card_previews(cards.waiting_for_review(g.session, limit=PAGE), listed),
         decided_cards=_card_previews(cards.decided(g.session, limit=DECISIONS), listed),
         card_forms=card_forms or {},
+        **slogans.queue(waiting=PAGE, decided=DECISIONS),
         older=here(after=shown[-1].id) if len(waiting) > PAGE else None,
         newest=here(after=None) if after else None,
         forms=forms,

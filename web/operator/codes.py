@@ -355,7 +355,13 @@ def save_look(code_id: int) -> ResponseReturnValue:
     form = read_form(gallery.LookForm)
     if form.data is not None:
         try:
-            looks.save(g.session, merchant_id=row.code.merchant_id, wanted=form.data.wishes)
+            looks.save(
+                g.session,
+                merchant_id=row.code.merchant_id,
+                wanted=form.data.wishes,
+                now=now(),
+                operator_id=g.staff.id,
+            )
         except Invalid as refusal:
             form.refuse(refusal)
         else:

@@ -19,6 +19,7 @@ from merchants.merchants import MerchantExists
 from merchants.models import Community, Merchant, MerchantState, Staff, StaffRole
 from qrcodes import codes, traffic
 from qrcodes.traffic import Range
+from web import months
 from web.acts import record
 from web.auth.access import operator_required
 from web.auth.pages import invitation_url, role_name
@@ -181,6 +182,13 @@ def show(merchant_id: int) -> str:
     return _merchant_page(_merchant(merchant_id), blank(role=StaffRole.OWNER))
 
 
+@blueprint.get("/<int:merchant_id>/months/<month>.pdf")
+@operator_required
+def report(merchant_id: int, month: str) -> Response:
+    """The merchant's month, to hand to its owner."""
+    return months.answer(_merchant(merchant_id), month)
+
+
 @blueprint.post("/<int:merchant_id>/staff")
 @operator_required
 def invite(merchant_id: int) -> ResponseReturnValue:
@@ -271,6 +279,7 @@ def _merchant_page(merchant: Merchant, form: Submission[Any], *, link: str = "",
         days=traffic.by_day(g.session, month, merchant_id=merchant.id),
         following=traffic.following_now(g.session, merchant_id=merchant.id),
         numbers=numbers_of(g.session, [merchant.id])[merchant.id],
+        months=months.offered(merchant),
         codes=shown,
         staff=[(member, role_name(StaffRole(member.role))) for member in g.session.scalars(people)],
         roles=[(role, role_name(role)) for role in (StaffRole.OWNER, StaffRole.CLERK)],

@@ -92,6 +92,27 @@ def test_bleed_and_marks_are_for_the_knife() -> None:
 
 
 @pytest.mark.parametrize("format_", [one for one in Format if SHEETS[one].is_printed])
+def test_the_boxes_say_where_to_cut(format_: Format) -> None:
+    sheet = SHEETS[format_]
+    for with_marks, slug, bleed in ((False, 0, 0), (True, SLUG, BLEED)):
+        document = printed(BREAKFAST, format_, with_marks=with_marks)
+        page = pypdfium2.PdfDocument(document)[0]
+        whole, trim, bled = (
+            [measure / 72 * MM for measure in box]
+            for box in (page.get_mediabox(), page.get_trimbox(fallback_ok=False), page.get_bleedbox(fallback_ok=False))
+        )
+        assert whole == pytest.approx([0, 0, sheet.width + 2 * slug, sheet.height + 2 * slug], abs=0.01)
+        assert trim == pytest.approx([slug, slug, slug + sheet.width, slug + sheet.height], abs=0.01)
+        near, far = slug - bleed, slug + bleed
+        assert bled == pytest.approx([near, near, far + sheet.width, far + sheet.height], abs=0.01)
+
+
+def test_the_same_sheet_is_the_same_file() -> None:
+    assert printed(FRUIT, Format.A5, with_marks=True) == printed(FRUIT, Format.A5, with_marks=True)
+    assert printed(FRUIT, Format.A5) != printed(FRUIT, Format.A5, replace(CODE, label="4 号桌"))
+
+
+@pytest.mark.parametrize("format_", [one for one in Format if SHEETS[one].is_printed])
 def test_a_temporary_code_is_not_printed(format_: Format) -> None:
     with Press(FRUIT, format_) as press:
         for make in (press.pdf, press.png):
