@@ -114,7 +114,8 @@ _VISITS = """
                crowd_moment(p.won_at, now()) AS at
         FROM crowd_person p
         -- How often differs from person to person, so it has to come from them.
-        CROSS JOIN LATERAL generate_series(1, floor(-ln((p.id * 7919 %% 100003 + 1) / 100003.0) * %(more)s)::integer) n
+        CROSS JOIN LATERAL generate_series(
+            1, floor(-ln((p.id::bigint * 7919 %% 100003 + 1) / 100003.0) * %(more)s)::integer) n
     ) v JOIN crowd_lot USING (lot)"""
 _SCANS = """
     INSERT INTO scan (id, month, inbox_id, follower_id, code_id, merchant_id, scene, scanned_at, led_to_follow)
