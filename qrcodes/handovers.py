@@ -242,8 +242,8 @@ def _transfer(session: Session, deal: CodeHandover, now: datetime) -> datetime:
     session.execute(of_code.values(code_id=None, review=ReviewState.WITHDRAWN))
     code.label = _free_label(session, receiver.id, code.label)
     code.merchant_id = receiver.id
-    # How the giver sorted it and what it paid is not the receiver's business.
-    code.group_name, code.batch, code.cost_fen = "", "", 0
+    # How the giver sorted it, what it paid and what it hoped for is not the receiver's business.
+    code.group_name, code.batch, code.cost_fen, code.daily_goal = "", "", 0, None
     session.flush()
     return moment
 
