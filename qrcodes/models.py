@@ -134,7 +134,8 @@ class HandoverState(StrEnum):
 class CodeHandover(Base):
     """A code on its way to another merchant: offered by its owner and accepted, or decided by the operator.
 
-    Both sides read the row and not each other's tables, so it carries what each may know of the other.
+    Both sides read the row and not each other's tables, so it carries what each may know of the other. Once it is
+    done, `label` and `place` are the giver's last ones: by them the giver's fans remember the code.
     """
 
     __tablename__ = "code_handover"
