@@ -17,8 +17,10 @@ from web.operator import (
     jobs,
     merchants,
     queues,
+    rows,
     rules,
     settings,
+    spans,
     team,
     traffic,
     traffic_exports,
@@ -30,6 +32,7 @@ from web.operator import (
 SUBJECTS = (
     traffic,
     insights,
+    rows,
     traffic_exports,
     merchants,
     batches,
@@ -53,6 +56,7 @@ def register(app: Flask) -> None:
     """Add the pages and the words they use."""
     words.register(app)
     app.add_template_global(desk.here)
+    app.add_template_global(spans.rows_path)
     blueprint = Blueprint("operator", __name__, url_prefix="/operator")
     for subject in SUBJECTS:
         blueprint.register_blueprint(subject.blueprint)
