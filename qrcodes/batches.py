@@ -34,15 +34,16 @@ CALLS_AT_ONCE: Final = 8
 MAKER_FIRST: Final = timedelta(minutes=15)
 """How long the outbox leaves the new codes to the job; whatever the job does not make, it makes after that."""
 
-LABEL, KIND, PLACE, GROUP, COPIES, COST, DAYS, MERCHANT = (
-    "名称", "用途", "位置", "分组", "份数", "成本(元)", "有效天数", "商户",
+LABEL, KIND, PLACE, GROUP, COPIES, COST, DAYS, GOAL, MERCHANT = (
+    "名称", "用途", "位置", "分组", "份数", "成本(元)", "有效天数", "每日目标", "商户",
 )  # fmt: skip
-COLUMNS: Final = (LABEL, KIND, PLACE, GROUP, COPIES, COST, DAYS)
+COLUMNS: Final = (LABEL, KIND, PLACE, GROUP, COPIES, COST, DAYS, GOAL)
 EXAMPLES: Final = (
-    ("收银台", "柜台", "进门左手", "店内", "1", "12.5", ""),
-    ("3 号桌", "桌台", "窗边", "店内", "1", "8", ""),
-    ("东门电梯", "电梯", "1 单元", "东门", "4", "320", ""),
-    ("周末活动", "线上", "", "活动", "", "", "7"),
+    ("收银台", "柜台", "进门左手", "店内", "1", "12.5", "", ""),
+    ("3 号桌", "桌台", "窗边", "店内", "1", "8", "", ""),
+    ("东门电梯", "电梯", "1 单元", "东门", "4", "320", "", ""),
+    ("地推小王", "推广员", "东门", "地推", "", "", "", "8"),
+    ("周末活动", "线上", "", "活动", "", "", "7", ""),
 )
 TEMPORARY_FOLDER: Final = "临时码（会过期，不要印刷）"
 LIST_NAME: Final = "清单.csv"
@@ -162,13 +163,16 @@ def _line(
         merchant_id = read(lambda name: _merchant(names, name), MERCHANT)
     kind = read(lambda name: _kind(kinds, name), KIND)
     copies = read(_count, COPIES)
+    daily_goal = read(_goal, GOAL)
     cost_fen = read(_fen, COST)
     days = read(_days, DAYS)
     wanted = None
     if not faults:
         label, place, group = (cells.get(column, "") for column in (LABEL, PLACE, GROUP))
         try:
-            wanted = Wanted(label, kind, place, days, group=group, copies=copies, cost_fen=cost_fen).checked()
+            wanted = Wanted(
+                label, kind, place, days, group=group, copies=copies, cost_fen=cost_fen, daily_goal=daily_goal
+            ).checked()
         except Invalid as fault:
             faults.append(fault)
     return Line(number, cells, merchant_id, wanted, faults)
@@ -195,6 +199,14 @@ def _count(typed: str) -> int:
         return 0
     if not (typed.isascii() and typed.isdecimal()) or int(typed[:10]) > codes.MOST_COPIES:
         raise Invalid("份数应当是整数。")
+    return int(typed)
+
+
+def _goal(typed: str) -> int:
+    if not typed:
+        return 0
+    if not (typed.isascii() and typed.isdecimal()) or int(typed[:10]) > codes.MOST_A_DAY:
+        raise Invalid("每日目标应当是整数，最多 %(most)s。", most=codes.MOST_A_DAY)
     return int(typed)
 
 

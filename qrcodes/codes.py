@@ -29,6 +29,7 @@ PLACE_MAX: Final = 30
 GROUP_MAX: Final = 30
 MOST_COPIES: Final = 1_000_000
 MOST_FEN: Final = 1_000_000_000
+MOST_A_DAY: Final = 10_000
 RESERVE: Final = 1_000
 """Permanent codes of the account that are kept for the operator's emergencies (QR-1)."""
 LONGEST_DAYS: Final = limits.TEMPORARY_CODE_MAX.days
@@ -69,6 +70,7 @@ class Wanted:
     batch: str = ""
     copies: int = 0
     cost_fen: int = 0
+    daily_goal: int = 0
     valid_from: date | None = None
     valid_to: date | None = None
 
@@ -83,6 +85,7 @@ class Wanted:
         refuse_bad_wording(place, field="place")
         _refuse_amount(self.copies, MOST_COPIES, field="copies", name=Phrase("份数"))
         _refuse_amount(self.cost_fen, MOST_FEN, field="cost", name=Phrase("成本"))
+        _refuse_amount(self.daily_goal, MOST_A_DAY, field="goal", name=Phrase("每日目标"))
         if self.valid_from is not None and self.valid_to is not None and self.valid_from > self.valid_to:
             raise Invalid("结束的日子不能早于开始的日子。", field="valid_to")
         return replace(self, label=label, place=place, group=checked_group(self.group), batch=checked_batch(self.batch))
@@ -98,6 +101,7 @@ class Wanted:
             "batch": self.batch,
             "printed_copies": self.copies,
             "cost_fen": self.cost_fen,
+            "daily_goal": self.daily_goal or None,
             "valid_from": self.valid_from,
             "valid_to": self.valid_to,
         }
@@ -120,13 +124,14 @@ def _refuse_amount(amount: int, most: int, *, field: str, name: Phrase) -> None:
 
 @dataclass(frozen=True)
 class Changes:
-    """What is to become of many codes at once; None leaves a thing as it is."""
+    """What is to become of many codes at once; None leaves a thing as it is, a goal of 0 takes it away."""
 
     kind: CodeKind | None = None
     place: str | None = None
     group: str | None = None
     batch: str | None = None
     cost_fen: int | None = None
+    daily_goal: int | None = None
 
     def values(self) -> dict[str, Any]:
         """As columns; raises `Invalid`."""
@@ -140,7 +145,11 @@ class Changes:
             values["batch"] = checked_batch(self.batch)
         if self.cost_fen is not None:
             _refuse_amount(self.cost_fen, MOST_FEN, field="cost", name=Phrase("成本"))
-        return {name: value for name, value in values.items() if value is not None}
+        known = {name: value for name, value in values.items() if value is not None}
+        if self.daily_goal is not None:
+            _refuse_amount(self.daily_goal, MOST_A_DAY, field="goal", name=Phrase("每日目标"))
+            known["daily_goal"] = self.daily_goal or None
+        return known
 
 
 def new_scene() -> str:

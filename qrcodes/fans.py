@@ -34,6 +34,9 @@ class FanRow:
     first_code: str | None
     last_code_id: int | None
     last_code: str | None
+    has_first_code: bool
+    """The code is still this merchant's; otherwise the label is the one it had when it was given away."""
+    has_last_code: bool
     first_seen_at: datetime
     last_seen_at: datetime
     note: str
@@ -79,7 +82,17 @@ class Moment:
     is_test: bool
 
 
-_FANS = """
+_CODES = """
+    SELECT id, label, place, true AS is_own FROM sub_qr_code WHERE merchant_id = :merchant_id
+    UNION ALL
+    SELECT * FROM (
+        SELECT DISTINCT ON (h.code_id) h.code_id, h.label, h.place, false FROM code_handover h
+        WHERE h.from_merchant_id = :merchant_id AND h.state = 'done'
+          AND NOT EXISTS (SELECT 1 FROM sub_qr_code c WHERE c.id = h.code_id AND c.merchant_id = :merchant_id)
+        ORDER BY h.code_id, h.id DESC) given"""
+"""A merchant's codes, and those it gave away as they were called then: what another calls them is not its business."""
+
+_FANS = f"""
     SELECT f.number, w.status = 'following' AS following,
            EXISTS (
                SELECT 1 FROM follow_episode e JOIN attribution a ON a.id = e.attribution_id
@@ -87,14 +100,15 @@ _FANS = """
                  AND e.started_at = (SELECT max(started_at) FROM follow_episode l
                                      WHERE l.follower_id = f.follower_id AND l.voided_at IS NULL)) AS acquired,
            f.first_code_id, first_code.label AS first_code, f.last_code_id, last_code.label AS last_code,
+           coalesce(first_code.is_own, false) AS has_first_code, coalesce(last_code.is_own, false) AS has_last_code,
            f.first_touch_at AS first_seen_at, f.last_touch_at AS last_seen_at, f.note,
            ARRAY(SELECT t.tag FROM fan_tag t WHERE t.merchant_id = f.merchant_id AND t.follower_id = f.follower_id
                  ORDER BY t.tag) AS tags,
            f.follower_id
     FROM fan f
     JOIN follower w ON w.id = f.follower_id
-    LEFT JOIN sub_qr_code first_code ON first_code.id = f.first_code_id
-    LEFT JOIN sub_qr_code last_code ON last_code.id = f.last_code_id
+    LEFT JOIN ({_CODES}) first_code ON first_code.id = f.first_code_id
+    LEFT JOIN ({_CODES}) last_code ON last_code.id = f.last_code_id
     WHERE f.merchant_id = :merchant_id AND f.erased_at IS NULL"""
 
 
@@ -201,17 +215,18 @@ def timeline(session: Session, merchant_id: int, follower_id: int, *, limit: int
     Who else's codes the fan scans is not this merchant's business and is not shown.
     """
     rows = session.execute(
-        text("""
+        text(f"""
+            WITH codes AS MATERIALIZED ({_CODES})
             SELECT * FROM (
                 SELECT s.scanned_at AS at, 'scan' AS what, c.label AS code, c.place, NULL AS kind, NULL AS rule,
                        s.by_staff, s.is_test
-                FROM scan s LEFT JOIN sub_qr_code c ON c.id = s.code_id
+                FROM scan s LEFT JOIN codes c ON c.id = s.code_id
                 WHERE s.merchant_id = :merchant_id AND s.follower_id = :follower_id
                 UNION ALL
                 SELECT e.started_at, 'follow', c.label, c.place, a.kind, a.rule, false, false
                 FROM follow_episode e
                 LEFT JOIN attribution a ON a.id = e.attribution_id AND a.merchant_id = :merchant_id
-                LEFT JOIN sub_qr_code c ON c.id = a.code_id
+                LEFT JOIN codes c ON c.id = a.code_id
                 WHERE e.follower_id = :follower_id AND e.voided_at IS NULL
                 UNION ALL
                 SELECT e.ended_at, 'leave', NULL, NULL, NULL, NULL, false, false

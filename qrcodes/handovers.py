@@ -237,13 +237,15 @@ def _transfer(session: Session, deal: CodeHandover, now: datetime) -> datetime:
     owner.to_at = moment
     session.flush()
     session.add(CodeOwner(code_id=code.id, merchant_id=receiver.id, from_at=moment))
+    # The giver's fans came by what it is called now, however it was called when it was offered.
+    deal.label, deal.kind, deal.place = code.label, code.kind, code.place
     # What it said were the giver's words: they stay with the giver, and speak no more.
     of_code = update(Welcome).where(Welcome.merchant_id == deal.from_merchant_id, Welcome.code_id == code.id)
     session.execute(of_code.values(code_id=None, review=ReviewState.WITHDRAWN))
     code.label = _free_label(session, receiver.id, code.label)
     code.merchant_id = receiver.id
-    # How the giver sorted it and what it paid is not the receiver's business.
-    code.group_name, code.batch, code.cost_fen = "", "", 0
+    # How the giver sorted it, what it paid and what it hoped for is not the receiver's business.
+    code.group_name, code.batch, code.cost_fen, code.daily_goal = "", "", 0, None
     session.flush()
     return moment
 

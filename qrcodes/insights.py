@@ -55,6 +55,8 @@ class Grouping(StrEnum):
 class GroupTraffic:
     """The counts of several codes together. How many different people scanned them is not the sum of theirs."""
 
+    key: str
+    """What `members` knows the group by; a promoter is known by the code."""
     name: str
     code_id: int | None
     merchant_id: int | None
@@ -85,18 +87,18 @@ def _grouped(session: Session, span: Range, by: Grouping) -> str:
     match by:
         case Grouping.COMMUNITY:
             return f"""{counted}
-                SELECT y.name, NULL, NULL, NULL, count(*), {sums}
+                SELECT CAST(y.id AS text), y.name, NULL, NULL, NULL, count(*), {sums}
                 FROM counted JOIN merchant m ON m.id = counted.merchant_id JOIN community y ON y.id = m.community_id
                 GROUP BY y.id ORDER BY scans DESC, y.id LIMIT :most"""
         case Grouping.PROMOTER:
             people = ", ".join(f"'{kind}'" for kind in PEOPLE_KINDS)
             return f"""{counted}
-                SELECT c.label, c.id, m.id, m.name, 1, {", ".join(_ADDED_UP)}
+                SELECT '', c.label, c.id, m.id, m.name, 1, {", ".join(_ADDED_UP)}
                 FROM counted JOIN sub_qr_code c ON c.id = counted.code_id JOIN merchant m ON m.id = counted.merchant_id
                 WHERE c.kind IN ({people}) ORDER BY scans DESC, c.id, m.id LIMIT :most"""
         case Grouping.KIND | Grouping.PLACE:
             return f"""{counted}
-                SELECT c.{by}, NULL, NULL, NULL, count(DISTINCT c.id), {sums}
+                SELECT c.{by}, c.{by}, NULL, NULL, NULL, count(DISTINCT c.id), {sums}
                 FROM counted JOIN sub_qr_code c ON c.id = counted.code_id
                 GROUP BY c.{by} ORDER BY scans DESC, c.{by} LIMIT :most"""
 
@@ -105,11 +107,23 @@ def by_group(session: Session, span: Range, by: Grouping, *, limit: int = 1_000)
     """The codes of a range put together, the busiest group first."""
     given = {"since": span.since, "until": span.until, "most": limit}
     return [
-        GroupTraffic(name, code_id, merchant_id, merchant_name, codes, scans, new, back, lost, _kept(kept))
-        for name, code_id, merchant_id, merchant_name, codes, scans, new, back, lost, *kept in session.execute(
+        GroupTraffic(key, name, code_id, merchant_id, merchant_name, codes, scans, new, back, lost, _kept(kept))
+        for key, name, code_id, merchant_id, merchant_name, codes, scans, new, back, lost, *kept in session.execute(
             text(_grouped(session, span, by)), given
         )
     ]
+
+
+def members(session: Session, by: Grouping, key: str) -> list[int]:
+    """The codes of a kind or a place, or the merchants of a community."""
+    match by:
+        case Grouping.COMMUNITY:
+            statement = "SELECT id FROM merchant WHERE community_id = CAST(:key AS bigint)"
+        case Grouping.KIND | Grouping.PLACE:
+            statement = f"SELECT id FROM sub_qr_code WHERE {by} = :key"
+        case Grouping.PROMOTER:
+            raise ValueError("a promoter is one code")
+    return list(session.execute(text(statement), {"key": key}).scalars())
 
 
 @dataclass(frozen=True)
@@ -235,10 +249,15 @@ def sheet(session: Session, span: Range, *, code_id: int, now: datetime) -> list
 class Cohort:
     """Who was won in one week, and how many stayed for how long."""
 
-    first_day: date
+    span: Range
+    """A Monday to a Sunday, or to today."""
     won: int
     kept: tuple[Kept, ...]
     """After each of `COHORT_SPANS`; known only when the time has passed for everybody of the week."""
+
+    @property
+    def first_day(self) -> date:
+        return self.span.since
 
 
 def cohorts(session: Session, *, weeks: int, now: datetime, merchant_id: int | None = None) -> list[Cohort]:
@@ -264,7 +283,7 @@ def cohorts(session: Session, *, weeks: int, now: datetime, merchant_id: int | N
         is_over = [monday + timedelta(days=6 + days) < today for days in COHORT_SPANS]
         story.append(
             Cohort(
-                monday,
+                Range(monday, min(monday + timedelta(days=6), today)),
                 won,
                 tuple(Kept(kept, won) if over else Kept(0, 0) for kept, over in zip(people, is_over, strict=True)),
             )

@@ -70,6 +70,7 @@ class SubQrCode(Base):
         CheckConstraint("printed_copies BETWEEN 0 AND 1000000", name="printed_copies"),
         CheckConstraint("cost_fen BETWEEN 0 AND 1000000000", name="cost_fen"),
         CheckConstraint("valid_from <= valid_to", name="validity"),
+        CheckConstraint("daily_goal BETWEEN 1 AND 10000", name="daily_goal"),
         Index("ix_sub_qr_code_expires_at", "expires_at", postgresql_where=text("state = 'active'")),
         Index("uq_sub_qr_code_label", "merchant_id", "label", unique=True, postgresql_where=text("state <> 'retired'")),
     )
@@ -97,6 +98,8 @@ class SubQrCode(Base):
     cost_fen: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     valid_from: Mapped[date | None] = mapped_column(Date)
     valid_to: Mapped[date | None] = mapped_column(Date)
+    daily_goal: Mapped[int | None] = mapped_column(SmallInteger)
+    """New followers a day that whoever carries it should bring; empty where nobody expects any."""
 
 
 class CodeOwner(Base):
@@ -131,7 +134,8 @@ class HandoverState(StrEnum):
 class CodeHandover(Base):
     """A code on its way to another merchant: offered by its owner and accepted, or decided by the operator.
 
-    Both sides read the row and not each other's tables, so it carries what each may know of the other.
+    Both sides read the row and not each other's tables, so it carries what each may know of the other. Once it is
+    done, `label` and `place` are the giver's last ones: by them the giver's fans remember the code.
     """
 
     __tablename__ = "code_handover"
@@ -212,6 +216,7 @@ class Scan(Base):
         Index("ix_scan_follower_id_scanned_at", "follower_id", "scanned_at"),
         Index("ix_scan_unmatched", "scanned_at", postgresql_where=text("merchant_id IS NULL")),
         Index("ix_scan_scanned_at", "scanned_at", "id"),
+        Index("ix_scan_left_out", "code_id", "scanned_at", postgresql_where=text("by_staff OR is_test")),
         {"postgresql_partition_by": "RANGE (month)"},
     )
 
@@ -311,6 +316,7 @@ class Attribution(Base):
         CheckConstraint("kind IN ('new', 'returning', 'pre-existing', 'void')", name="kind"),
         Index("uq_attribution_first", "episode_id", unique=True, postgresql_where=text("supersedes IS NULL")),
         Index("ix_attribution_merchant_id_followed_at", "merchant_id", "followed_at"),
+        Index("ix_attribution_code_id_followed_at", "code_id", "followed_at"),
         Index("ix_attribution_episode_id", "episode_id"),
         Index("ix_attribution_followed_at", "followed_at"),
     )

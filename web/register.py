@@ -16,7 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field
 from core.clock import business_day
 from core.errors import Invalid
 from qrcodes import codes, queries
-from qrcodes.codes import MOST_COPIES, MOST_FEN, Changes, Wanted
+from qrcodes.codes import MOST_A_DAY, MOST_COPIES, MOST_FEN, Changes, Wanted
 from qrcodes.models import CodeKind, SubQrCode
 from qrcodes.queries import ALARM_DAYS, CodeFilter, CodeRow, Life
 from web.context import current_runtime, now
@@ -42,6 +42,8 @@ def _whole_fen(amount: Decimal) -> Decimal:
     return amount
 
 
+Goal = Annotated[Annotated[int, Field(ge=0, le=MOST_A_DAY)] | None, BeforeValidator(_nothing_typed)]
+"""New followers a day; 0 is none."""
 Count = Annotated[Annotated[int, Field(ge=0, le=MOST_COPIES)] | None, BeforeValidator(_nothing_typed)]
 Yuan = Annotated[
     Annotated[Decimal, Field(ge=0, le=MOST_FEN // 100), AfterValidator(_whole_fen)] | None,
@@ -87,6 +89,7 @@ class RegisterForm(Form):
     batch: OptionalLine = ""
     copies: Count = None
     cost: Yuan = None
+    goal: Goal = None
     valid_from: Day = None
     valid_to: Day = None
 
@@ -100,6 +103,7 @@ class RegisterForm(Form):
             batch=self.batch,
             copies=self.copies or 0,
             cost_fen=fen(self.cost),
+            daily_goal=self.goal or 0,
             valid_from=self.valid_from,
             valid_to=self.valid_to,
         )
@@ -115,6 +119,7 @@ def filled(code: SubQrCode) -> Submission[Any]:
         batch=code.batch,
         copies=code.printed_copies or "",
         cost=yuan(code.cost_fen),
+        goal=code.daily_goal or "",
         valid_from=code.valid_from,
         valid_to=code.valid_to,
     )
@@ -134,6 +139,7 @@ class ManyForm(Form):
     new_group: OptionalLine = ""
     new_batch: OptionalLine = ""
     new_cost: Yuan = None
+    new_goal: Goal = None
 
     @property
     def changes(self) -> Changes:
@@ -143,6 +149,7 @@ class ManyForm(Form):
             group=self.new_group or None,
             batch=self.new_batch or None,
             cost_fen=None if self.new_cost is None else fen(self.new_cost),
+            daily_goal=self.new_goal,
         )
 
 
@@ -181,7 +188,7 @@ def act_on_many(form: ManyForm, wanted: CodeFilter, *, merchant_id: int | None) 
 
 HEADS: Final = (
     _l("编号"), _l("二维码"), _l("商户"), _l("用途"), _l("位置"), _l("分组"), _l("批次"), _l("份数"), _l("成本（元）"),
-    _l("启用"), _l("停用"), _l("状态"), _l("到期"), _l("公开页面"), _l("新建时间"),
+    _l("每日目标"), _l("启用"), _l("停用"), _l("状态"), _l("到期"), _l("公开页面"), _l("新建时间"),
 )  # fmt: skip
 
 
@@ -191,8 +198,8 @@ def table_row(row: CodeRow, state: str) -> tuple[Cell, ...]:
     public_url = current_runtime().settings.public_url
     return (
         code.id, code.label, row.merchant_name, str(CODE_KINDS.get(code.kind, code.kind)), code.place, code.group_name,
-        code.batch, code.printed_copies, yuan(code.cost_fen), code.valid_from, code.valid_to, state, code.expires_at,
-        f"{public_url}/q/{code.public_id}", code.created_at,
+        code.batch, code.printed_copies, yuan(code.cost_fen), code.daily_goal, code.valid_from, code.valid_to, state,
+        code.expires_at, f"{public_url}/q/{code.public_id}", code.created_at,
     )  # fmt: skip
 
 

@@ -142,7 +142,9 @@ BAD_CELLS: dict[str, tuple[list[str], str]] = {
     "a cost with a sign": (["桌", "", "", "", "", "-3"], "成本"),
     "too many days": (["桌", "", "", "", "", "", "31"], "1 到 30 天"),
     "no days": (["桌", "", "", "", "", "", "0"], "1 到 30 天"),
-    "one cell more": ([*GOOD, "x"], "多了几格"),
+    "a goal of halves": (["桌", "", "", "", "", "", "", "1.5"], "每日目标"),
+    "too high a goal": (["桌", "", "", "", "", "", "", "10001"], "每日目标"),
+    "one cell more": ([*GOOD, "8", "x"], "多了几格"),
 }
 
 

@@ -13,7 +13,7 @@ from core.errors import BusinessError, Invalid, NotFound
 from core.jobs import perform
 from core.outbox import DEFAULT
 from core.runtime import Runtime
-from qrcodes import codes, handovers, welcomes
+from qrcodes import codes, fans, handovers, welcomes
 from qrcodes.handovers import AlreadyOffered, NotToHandOver, Receiver
 from qrcodes.models import CodeHandover, CodeOwner, HandoverState, Scan, SubQrCode, Welcome, WelcomeVariant
 from tests.community import Code, Neighbourhood, new_openid, scanned, subscribed
@@ -30,7 +30,7 @@ class Shops:
         self.tea, self.books = self.street.merchant("茶馆"), self.street.merchant("书店")
         self.code: Code = self.street.code(self.tea)
         with runtime.transaction(Role.PLATFORM) as session:
-            session.execute(update(SubQrCode).values(group_name="东门", batch="春季", cost_fen=1200))
+            session.execute(update(SubQrCode).values(group_name="东门", batch="春季", cost_fen=1200, daily_goal=5))
 
     def offer(self, to: str = "书店") -> int:
         with self.runtime.transaction(Role.FAN) as session:
@@ -114,9 +114,54 @@ def test_what_the_giver_said_and_paid_stays_with_the_giver(shops: Shops) -> None
     shops.carry_out()
     code = shops.stored()
     assert (code.merchant_id, code.group_name, code.batch, code.cost_fen) == (shops.books, "", "", 0)
+    assert code.daily_goal is None
     with shops.runtime.transaction(Role.PLATFORM) as session:
         said = session.execute(select(Welcome.merchant_id, Welcome.code_id, Welcome.review)).all()
     assert {tuple(row) for row in said} == {(shops.tea, None, "withdrawn")}
+
+
+def test_the_givers_fans_came_by_the_code_as_the_giver_called_it(shops: Shops) -> None:
+    """And whatever the receiver makes of it stays the receiver's."""
+    runtime, ann = shops.runtime, new_openid()
+    Inbox(runtime).receive([subscribed(ann, shops.street.now - timedelta(days=1), shops.code.scene)])
+    offered = shops.offer()
+    with runtime.transaction(Role.MERCHANT, merchant_id=shops.tea) as session:
+        wanted = codes.Wanted("茶馆门口", place="左手边")
+        codes.edit(session, merchant_id=shops.tea, code_id=shops.code.id, wanted=wanted)
+    shops.accept(offered)
+    shops.carry_out()
+    Inbox(runtime).receive([scanned(ann, shops.moment() + timedelta(seconds=1), shops.code.scene)])
+    with runtime.transaction(Role.MERCHANT, merchant_id=shops.books) as session:
+        wanted = codes.Wanted("书架", place="二楼")
+        codes.edit(session, merchant_id=shops.books, code_id=shops.code.id, wanted=wanted)
+    for merchant_id, label, place, is_own in (
+        (shops.tea, "茶馆门口", "左手边", False),
+        (shops.books, "书架", "二楼", True),
+    ):
+        for role in (Role.MERCHANT, Role.PLATFORM):
+            whose = {"merchant_id": merchant_id} if role is Role.MERCHANT else {}
+            with runtime.transaction(role, **whose) as session:
+                (fan,) = fans.page(session, merchant_id)
+                moments = fans.timeline(session, merchant_id, fan.follower_id)
+                assert fans.by_number(session, merchant_id, fan.number) == fan
+            assert (fan.first_code, fan.last_code) == (label, label)
+            assert (fan.has_first_code, fan.has_last_code) == (is_own, is_own)
+            assert {(one.code, one.place) for one in moments if one.what == "scan"} == {(label, place)}
+    with runtime.transaction(Role.MERCHANT, merchant_id=shops.tea) as session:
+        assert session.scalars(select(SubQrCode)).all() == []
+
+
+def test_a_code_that_came_back_is_called_as_it_is_now(shops: Shops) -> None:
+    Inbox(shops.runtime).receive([subscribed(new_openid(), shops.street.now - timedelta(days=1), shops.code.scene)])
+    with shops.runtime.transaction(Role.PLATFORM) as session:
+        for receiver in (Receiver(shops.books, "书店"), Receiver(shops.tea, "茶馆")):
+            handovers.hand_over(
+                session, code_id=shops.code.id, receiver=receiver, operator_id=1, now=shops.runtime.now()
+            )
+        codes.edit(session, merchant_id=shops.tea, code_id=shops.code.id, wanted=codes.Wanted("又回来了"))
+    with shops.runtime.transaction(Role.MERCHANT, merchant_id=shops.tea) as session:
+        (fan,) = fans.page(session, shops.tea)
+        assert (fan.first_code, fan.has_first_code) == ("又回来了", True)
 
 
 def test_a_name_the_receiver_uses_already_gets_a_number(shops: Shops) -> None:

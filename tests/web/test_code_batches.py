@@ -37,7 +37,7 @@ def test_what_the_template_says_is_accepted(crew: Crew, runtime: Runtime, who: s
     assert kept.status_code == 303
     page = browser.get(kept.location).text
     assert "每一行都没问题" in page
-    assert "生成 4 个二维码" in page
+    assert "生成 5 个二维码" in page
     for name in ("收银台", "桌台", "12.50", "7 天"):
         assert name in page
     assert count(runtime, SubQrCode) == 0

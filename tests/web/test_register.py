@@ -56,7 +56,7 @@ def temporary(shop: Shop, label: str, ends: datetime) -> int:
 
 FULL = {
     "label": "前台", "kind": "poster", "place": "墙上", "group": "东门", "batch": "春节", "copies": "300",
-    "cost": "1280.50", "valid_from": "2026-01-01", "valid_to": "2026-02-01",
+    "cost": "1280.50", "goal": "8", "valid_from": "2026-01-01", "valid_to": "2026-02-01",
 }  # fmt: skip
 
 
@@ -66,14 +66,16 @@ def test_everything_about_a_code_is_kept_and_shown(shop: Shop) -> None:
     assert shop.owner.post(path, FULL).status_code == 303
     code = stored(shop.runtime)["前台"]
     assert (code.group_name, code.batch, code.printed_copies, code.cost_fen) == ("东门", "春节", 300, 128_050)
+    assert code.daily_goal == 8
     page = shop.owner.get(path).text
-    for words in ("1280.50 元", "300", "已过停用日", 'value="2026-01-01"'):
+    for words in ("1280.50 元", "300", "新关注 8 人", "已过停用日", 'value="2026-01-01"'):
         assert words in page
     assert "已过停用日" in shop.owner.get("/merchant/codes").text
 
 
 BAD_CHANGES: list[dict[str, str]] = [
     {"copies": "-1"}, {"copies": "1.5"}, {"cost": "-3"}, {"cost": "1.001"}, {"cost": "NaN"}, {"cost": "1e9"},
+    {"goal": "-1"}, {"goal": "10001"}, {"goal": "2.5"},
     {"valid_from": "yesterday"}, {"valid_to": "2025-12-31"}, {"group": "长" * 31}, {"merchant_id": "2"},
 ]  # fmt: skip
 
@@ -116,6 +118,12 @@ def test_many_are_changed_and_retired_but_only_ones_own(shops: tuple[Shop, Shop]
     now = stored(shop.runtime)
     assert {label: code.group_name for label, code in now.items()} == {"前台": "一楼", "三号桌": "一楼", "花架": ""}
     assert now["前台"].cost_fen == 500
+    for goal, stored_goal in (("8", 8), ("", 8), ("0", None)):
+        more = {"act": "change", "new_goal": goal, "new_place": "楼下"}
+        assert shop.owner.post("/merchant/codes/many", more | both).status_code == 303  # type: ignore[arg-type]
+        assert {label: code.daily_goal for label, code in stored(shop.runtime).items()} == {
+            "前台": stored_goal, "三号桌": stored_goal, "花架": None,
+        }  # fmt: skip
     retire = {"act": "retire", "scope": "all", "q": "三号"}
     assert shop.owner.post("/merchant/codes/many", retire).status_code == 303
     assert {label: code.state for label, code in stored(shop.runtime).items()} == {
@@ -164,6 +172,7 @@ def test_what_ends_soon_is_pointed_out(shop: Shop) -> None:
 
 def test_a_code_goes_from_one_shop_to_the_other(shops: tuple[Shop, Shop]) -> None:
     wang, xiang = shops
+    wang.welcomes_somebody(ago=timedelta(hours=1))
     path = f"/merchant/codes/{wang.code.id}"
     wang.owner.get(path)
     assert wang.owner.post(f"{path}/hand-over", {"merchant": "没有这家"}).status_code == 422
@@ -178,6 +187,9 @@ def test_a_code_goes_from_one_shop_to_the_other(shops: tuple[Shop, Shop]) -> Non
     assert "老王豆浆 → 阿香花店" in xiang.owner.get(path).text
     assert "从“老王豆浆”接手" in xiang.owner.get("/merchant/codes").text
     assert "已移交" in wang.owner.get("/merchant/handovers").text
+    fan = wang.owner.get(f"/merchant/fans/{wang.numbers()[0]}").text
+    assert "· 前台</dd>" in fan
+    assert path not in fan
 
 
 def test_the_operator_hands_a_code_over_at_once(

@@ -47,6 +47,7 @@ def document(code: SubQrCode) -> Answer:
         "batch": code.batch,
         "printed_copies": code.printed_copies,
         "cost_fen": code.cost_fen,
+        "daily_goal": code.daily_goal,
         "valid_from": None if code.valid_from is None else code.valid_from.isoformat(),
         "valid_to": None if code.valid_to is None else code.valid_to.isoformat(),
     }

@@ -17,9 +17,11 @@ from web.operator import (
     jobs,
     merchants,
     queues,
+    rows,
     rules,
     settings,
     slogans,
+    spans,
     standing,
     team,
     traffic,
@@ -32,6 +34,7 @@ from web.operator import (
 SUBJECTS = (
     traffic,
     insights,
+    rows,
     traffic_exports,
     standing,
     merchants,
@@ -57,6 +60,7 @@ def register(app: Flask) -> None:
     """Add the pages and the words they use."""
     words.register(app)
     app.add_template_global(desk.here)
+    app.add_template_global(spans.rows_path)
     blueprint = Blueprint("operator", __name__, url_prefix="/operator")
     for subject in SUBJECTS:
         blueprint.register_blueprint(subject.blueprint)

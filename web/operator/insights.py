@@ -1,31 +1,27 @@
-"""流量的各个角度: ranking, kinds of codes, who stays, where people go, when they come, alarms, and the rows behind."""
+"""流量的各个角度: ranking, kinds of codes, who stays, where people go, when they come, and alarms."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from flask import Blueprint, g, render_template
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
-from pydantic import StringConstraints
 
-from core.errors import Invalid, NotFound
-from qrcodes import alarms, happenings, insights, queries, traffic
-from qrcodes.counted import NOBODY
-from qrcodes.happenings import Behind, Figure, Key
+from core.clock import business_day
+from core.errors import NotFound
+from qrcodes import alarms, goals, insights, queries, traffic
 from qrcodes.insights import Grouping
 from qrcodes.models import SubQrCode
 from qrcodes.traffic import Sort
 from web.auth.access import operator_required
 from web.context import now
 from web.formats import day
-from web.language import refusal_text
 from web.operator.desk import PAGE, account, here, page_of
 from web.operator.flows import sankey
-from web.operator.spans import MerchantSpanQuery, SpanQuery, before, merchant_named, rooms, span_of, toolbar
+from web.operator.spans import MerchantSpanQuery, SpanQuery, before, merchant_named, rooms, with_days
 from web.operator.traffic import FIGURES, TrafficQuery, figure, figure_name
-from web.operator.words import word
+from web.operator.words import weekdays, word
 from web.query import Id, Query, read_query
 
 blueprint = Blueprint("insights", __name__, url_prefix="/traffic")
@@ -62,27 +58,8 @@ class KeptQuery(Query):
     merchant: Id | None = None
 
 
-class RowsQuery(SpanQuery):
-    """Which rows: of everybody, of one merchant or code, or of nobody."""
-
-    figure: Literal["scans", "new", "returning", "lost"] = "scans"
-    merchant: Id | None = None
-    code: Id | None = None
-    whose: Literal["nobody"] | None = None
-    before: Annotated[str, StringConstraints(pattern=r"^\d{1,17}-\d{1,18}$")] | None = None
-
-
 class AlarmsQuery(Query):
     before: Id | None = None
-
-
-def with_days(page: str, wanted: SpanQuery, show: Callable[[traffic.Range], dict[str, Any]]) -> ResponseReturnValue:
-    """A page about a range of days, or the refusal of one that cannot be."""
-    try:
-        span = span_of(wanted)
-    except Invalid as refusal:
-        return render_template(page, error=refusal_text(refusal), **toolbar(wanted, None)), 422
-    return render_template(page, error=None, **toolbar(wanted, span), **show(span))
 
 
 @blueprint.get("/ranking")
@@ -129,6 +106,7 @@ def groups() -> ResponseReturnValue:
         return {
             "by": by,
             "rows": [(group_name(one.name, by), one) for one in found],
+            "pursuits": goals.pursuits(g.session, span) if by is Grouping.PROMOTER else {},
             "spans_kept": insights.SPANS,
             "categories": [group_name(one.name, by) for one in charted],
             "series": [
@@ -154,7 +132,13 @@ def sheet() -> ResponseReturnValue:
 
     def show(span: traffic.Range) -> dict[str, Any]:
         days = insights.sheet(g.session, span, code_id=wanted.code, now=now())
-        return {"code": code, "merchant": merchant, "days": days, "spans_kept": insights.SPANS}
+        return {
+            "code": code,
+            "merchant": merchant,
+            "days": days,
+            "pursuit": goals.pursuits(g.session, span, code_id=wanted.code).get(wanted.code),
+            "spans_kept": insights.SPANS,
+        }
 
     return with_days("operator/sheet.html", wanted, show)
 
@@ -164,7 +148,12 @@ def sheet() -> ResponseReturnValue:
 def costs() -> ResponseReturnValue:
     """What a new and a staying follower cost, for every code with a cost."""
     read_query(CostsQuery)
-    return render_template("operator/costs.html", rooms=rooms(), rows=insights.costs(g.session))
+    return render_template(
+        "operator/costs.html",
+        rooms=rooms(),
+        rows=insights.costs(g.session),
+        ever={"since": traffic.first_day(g.session, now()), "until": business_day(now())},
+    )
 
 
 @blueprint.get("/kept")
@@ -233,41 +222,12 @@ def hours() -> ResponseReturnValue:
         return {
             "merchant": merchant,
             "table": table,
-            "weekdays": [_("周一"), _("周二"), _("周三"), _("周四"), _("周五"), _("周六"), _("周日")],
+            "weekdays": weekdays(),
             "busiest": max(((number, d, h) for d, line in enumerate(table) for h, number in enumerate(line))),
             "heat": _heat(most),
         }
 
     return with_days("operator/hours.html", wanted, show)
-
-
-@blueprint.get("/rows")
-@operator_required
-def rows() -> ResponseReturnValue:
-    """The scans, follows or leaves behind a figure."""
-    wanted = read_query(RowsQuery)
-    merchant = merchant_named(wanted.merchant)
-
-    def show(span: traffic.Range) -> dict[str, Any]:
-        key = Key.parse(wanted.before) if wanted.before else None
-        found = happenings.page(g.session, behind(wanted, span), before=key, limit=PAGE + 1)
-        names = {name: figure_name(name) for name in Figure}
-        return {
-            "merchant": merchant,
-            "code": g.session.get(SubQrCode, wanted.code) if wanted.code else None,
-            "rows": found[:PAGE],
-            "newest": here(before=None) if wanted.before else None,
-            "older": here(before=str(found[PAGE - 1].key)) if len(found) > PAGE else None,
-            "chips": [(label, here(figure=name, before=None), wanted.figure == name) for name, label in names.items()],
-        }
-
-    return with_days("operator/rows.html", wanted, show)
-
-
-def behind(wanted: RowsQuery, span: traffic.Range) -> Behind:
-    """What the asked for figure is about."""
-    merchant_id = NOBODY if wanted.whose else wanted.merchant
-    return Behind(Figure(wanted.figure), span, merchant_id=merchant_id, code_id=wanted.code)
 
 
 @blueprint.get("/alarms")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import date, datetime
 from typing import Any, Literal
 from urllib.parse import urlencode
 
-from flask import g, request
+from flask import g, render_template, request
+from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
 from core.clock import business_day
@@ -16,10 +18,13 @@ from qrcodes import insights, rollups
 from qrcodes.traffic import Range
 from web.context import now
 from web.formats import day
+from web.language import refusal_text
 from web.operator.desk import here
 from web.query import Id, Query
 
 LONGEST_DAYS = 366
+EARLIEST = date(2011, 1, 1)
+"""WeChat is no older."""
 
 
 class SpanQuery(Query):
@@ -36,7 +41,7 @@ class MerchantSpanQuery(SpanQuery):
     merchant: Id | None = None
 
 
-def span_of(wanted: SpanQuery) -> Range:
+def span_of(wanted: SpanQuery, *, longest: int | None = LONGEST_DAYS) -> Range:
     """The days that were asked for; raises `Invalid` for a range of one's own that cannot be."""
     today = business_day(now())
     match wanted.span:
@@ -52,8 +57,10 @@ def span_of(wanted: SpanQuery) -> Range:
         raise Invalid("开始日期不能晚于结束日期。")
     if wanted.until > today:
         raise Invalid("结束日期不能晚于今天。")
-    if (wanted.until - wanted.since).days >= LONGEST_DAYS:
-        raise Invalid("一次最多看 %(days)s 天。", days=LONGEST_DAYS)
+    if longest is not None and (wanted.until - wanted.since).days >= longest:
+        raise Invalid("一次最多看 %(days)s 天。", days=longest)
+    if wanted.since < EARLIEST:
+        raise Invalid("开始日期太早了。")
     return Range(wanted.since, wanted.until)
 
 
@@ -62,6 +69,17 @@ def before(span: Range) -> Range:
     length = span.until - span.since
     until = date.fromordinal(span.since.toordinal() - 1)
     return Range(until - length, until)
+
+
+def with_days(
+    page: str, wanted: SpanQuery, show: Callable[[Range], dict[str, Any]], *, longest: int | None = LONGEST_DAYS
+) -> ResponseReturnValue:
+    """A page about a range of days, or the refusal of one that cannot be."""
+    try:
+        span = span_of(wanted, longest=longest)
+    except Invalid as refusal:
+        return render_template(page, error=refusal_text(refusal), **toolbar(wanted, None)), 422
+    return render_template(page, error=None, **toolbar(wanted, span), **show(span))
 
 
 def toolbar(wanted: SpanQuery, span: Range | None) -> dict[str, Any]:
@@ -75,10 +93,10 @@ def toolbar(wanted: SpanQuery, span: Range | None) -> dict[str, Any]:
         "kept_along": {
             name: text
             for name, text in request.args.items()
-            if text and name not in {"span", "since", "until", "after"}
+            if text and name not in {"span", "since", "until", "after", "before"}
         },
         "spans": [
-            (label, here(span=name, since=None, until=None, after=None), wanted.span == name)
+            (label, here(span=name, since=None, until=None, after=None, before=None), wanted.span == name)
             for name, label in names.items()
         ],
         "rooms": rooms(wanted),
@@ -110,6 +128,12 @@ def rooms(wanted: SpanQuery | None = None) -> list[tuple[str, str, bool]]:
         (label, f"{path}?{query}" if query and path not in without_days else path, request.path == path)
         for path, label in names.items()
     ]
+
+
+def rows_path(figure: str, since: date, until: date, **about: object) -> str:
+    """Where the rows behind a figure are."""
+    wanted = {"figure": figure, "span": "custom", "since": since, "until": until, **about}
+    return f"/operator/traffic/rows?{urlencode({name: it for name, it in wanted.items() if it not in (None, '')})}"
 
 
 def merchant_named(merchant_id: int | None) -> Merchant | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
-from urllib.parse import urlencode
 
 from flask import Blueprint, g, render_template
 from flask.typing import ResponseReturnValue
@@ -25,7 +24,7 @@ from web.language import refusal_text
 from web.live import asks_for_part, live_page
 from web.operator.desk import account
 from web.operator.live import fingerprint, unchanged
-from web.operator.spans import SpanQuery, bands, before, span_of, toolbar
+from web.operator.spans import SpanQuery, bands, before, rows_path, span_of, toolbar
 from web.query import Words, read_query
 
 blueprint = Blueprint("traffic", __name__)
@@ -143,7 +142,7 @@ def figure(counts: Counts, name: str) -> int:
 
 
 def figure_name(name: str) -> str:
-    """What a figure is called."""
+    """What a figure is called, one of the six or any that has rows behind it."""
     names: dict[str, str] = {
         "scans": _("扫码"),
         "scanners": _("扫码人数"),
@@ -151,17 +150,12 @@ def figure_name(name: str) -> str:
         "returning": _("回归"),
         "lost": _("取关"),
         "net": _("净增"),
+        "won": _("带来的人"),
+        "kept": _("还在的人"),
+        "goal": _("算进目标的新关注"),
+        "onward": _("接着去的人"),
     }
     return names[name]
-
-
-def rows_path(span: Range, name: str, **about: int) -> str | None:
-    """Where the rows behind a figure are; people are behind scans, and the net has no rows of its own."""
-    if name == "net":
-        return None
-    shown = "scans" if name == "scanners" else name
-    wanted = {"figure": shown, "span": "custom", "since": span.since, "until": span.until, **about}
-    return f"/operator/traffic/rows?{urlencode(wanted)}"
 
 
 def _shown(figures: Figures) -> dict[str, Any]:
@@ -175,7 +169,8 @@ def _shown(figures: Figures) -> dict[str, Any]:
                 "value": figure(figures.counts, name),
                 "change": figure(figures.counts, name) - figure(figures.former, name),
                 "better": "down" if name == "lost" else "up",
-                "path": rows_path(figures.span, name),
+                # The net has no rows of its own.
+                "path": None if name == "net" else rows_path(name, figures.span.since, figures.span.until),
             }
             for name in FIGURES
         ],

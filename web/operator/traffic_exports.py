@@ -13,8 +13,7 @@ from sqlalchemy.orm import Session
 
 from core.database import Role
 from merchants.models import Community, Merchant
-from qrcodes import alarms, happenings, insights, neighbours, standing, traffic
-from qrcodes.happenings import Figure
+from qrcodes import alarms, goals, happenings, insights, neighbours, standing, traffic
 from qrcodes.insights import Grouping, Kept
 from qrcodes.standing import Verdict
 from qrcodes.traffic import Counts, Range, Sort
@@ -22,10 +21,11 @@ from web.acts import record
 from web.auth.access import operator_required
 from web.context import now
 from web.exports import Cell, Rows, csv_answer, rows_from, xlsx_answer
-from web.operator.insights import WEEKS, RowsQuery, behind, group_name
-from web.operator.spans import span_of
+from web.operator.insights import WEEKS, group_name
+from web.operator.rows import RowsQuery, behind, refuse_odd
+from web.operator.spans import LONGEST_DAYS, span_of
 from web.operator.traffic import FIGURES, TrafficQuery, figure, figure_name
-from web.operator.words import word
+from web.operator.words import weekdays, word
 from web.query import read_query
 
 blueprint = Blueprint("traffic_exports", __name__, url_prefix="/traffic")
@@ -41,7 +41,6 @@ class ExportQuery(TrafficQuery, RowsQuery):
         "standing", "exchange",
     ]  # fmt: skip
     form: Literal["csv", "xlsx"] = "csv"
-    by: Literal["kind", "place", "promoter", "community"] = "kind"
     weeks: Literal["12", "26", "52"] = "12"
 
 
@@ -50,7 +49,9 @@ class ExportQuery(TrafficQuery, RowsQuery):
 def export() -> Response:
     """One table, whole."""
     wanted = read_query(ExportQuery)
-    span = span_of(wanted)
+    if wanted.table == "rows":
+        refuse_odd(wanted)
+    span = span_of(wanted, longest=wanted.longest_days if wanted.table == "rows" else LONGEST_DAYS)
     record("export", f"traffic:{wanted.table}", since=span.since.isoformat(), until=span.until.isoformat())
     name, heads = _name_and_heads(wanted)
 
@@ -66,11 +67,15 @@ def _name_and_heads(wanted: ExportQuery) -> tuple[str, list[str]]:
     without_people = [figure_name(name) for name in FIGURES if name != "scanners"]
     kept = [title for days in insights.SPANS for title in (_("%(n)s 天后还在", n=days), _("满 %(n)s 天的", n=days))]
     cohorts = [_("%(n)s 天后还在", n=days) for days in insights.COHORT_SPANS]
+    goal = [_("每日目标")]
     tables = {
         "merchants": (_("商户流量"), [_("编号"), _("商户"), *six]),
         "codes": (_("二维码流量"), [_("编号"), _("二维码"), _("用途"), _("位置"), _("商户"), *six]),
         "days": (_("每日流量"), [_("日期"), *six]),
-        "groups": (_("来源"), [_("名称"), _("商户"), _("码数"), *without_people, *kept]),
+        "groups": (
+            _("来源"),
+            [_("名称"), _("商户"), _("码数"), *without_people, *kept, *goal, _("达标天数"), _("有人扫的天数")],
+        ),
         "kept": (_("留存"), [_("那一周的周一"), _("带来的人"), *cohorts]),
         "costs": (
             _("成本"),
@@ -88,10 +93,13 @@ def _name_and_heads(wanted: ExportQuery) -> tuple[str, list[str]]:
                 _("每个还在的人（元）"),
             ],
         ),
-        "sheet": (_("日报"), [_("日期"), _("扫码"), _("新关注"), _("回归"), *kept]),
+        "sheet": (
+            _("日报"),
+            [_("日期"), _("扫码"), _("新关注"), _("回归"), *kept, *goal, figure_name("goal"), _("达标")],
+        ),
         "flow": (_("流向"), [_("谁带来的"), _("接着扫了谁的"), _("人数")]),
         "hours": (_("时段"), [_("星期"), *(f"{hour}:00" for hour in range(24))]),
-        "rows": (_("明细"), [_("时间"), _("事情"), _("关注者"), _("商户"), _("二维码"), _("规则")]),
+        "rows": (_("明细"), [_("时间"), _("事情"), _("关注者"), _("商户"), _("二维码"), _("规则"), _("接着扫了谁的")]),
         "standing": (
             _("名次"),
             [
@@ -138,11 +146,16 @@ def _days(session: Session, _wanted: ExportQuery, span: Range) -> Iterator[tuple
 
 
 def _groups(session: Session, wanted: ExportQuery, span: Range) -> Iterator[tuple[Cell, ...]]:
-    by = Grouping(wanted.by)
+    by = wanted.by or Grouping.KIND
+    pursuits = goals.pursuits(session, span) if by is Grouping.PROMOTER else {}
     for one in insights.by_group(session, span, by):
         kept = [number for share in one.kept for number in (share.people, share.of)]
         counts = (one.scans, one.new, one.returning, one.lost, one.net)
-        yield (group_name(one.name, by), one.merchant_name, one.codes, *counts, *kept)
+        goal: tuple[int | None, ...] = (None, None, None)
+        pursuit = pursuits.get(one.code_id or 0)
+        if pursuit is not None and pursuit.merchant_id == one.merchant_id:
+            goal = (pursuit.goal, pursuit.reached, pursuit.worked)
+        yield (group_name(one.name, by), one.merchant_name, one.codes, *counts, *kept, *goal)
 
 
 def _kept(session: Session, wanted: ExportQuery, _span: Range) -> Iterator[tuple[Cell, ...]]:
@@ -166,9 +179,14 @@ def _costs(session: Session, _wanted: ExportQuery, _span: Range) -> Iterator[tup
 
 
 def _sheet(session: Session, wanted: ExportQuery, span: Range) -> Iterator[tuple[Cell, ...]]:
-    for one in insights.sheet(session, span, code_id=wanted.code or 0, now=now()):
+    code_id = wanted.code or 0
+    pursuit = goals.pursuits(session, span, code_id=code_id).get(code_id)
+    for one in insights.sheet(session, span, code_id=code_id, now=now()):
         kept = [number for share in one.kept for number in (share.people, share.of)]
-        yield (one.day, one.scans, one.new, one.returning, *kept)
+        goal: tuple[Cell, ...] = (None, None, None)
+        if pursuit is not None:
+            goal = (pursuit.goal, pursuit.won.get(one.day, 0), _("是") if pursuit.is_reached(one.day) else _("否"))
+        yield (one.day, one.scans, one.new, one.returning, *kept, *goal)
 
 
 def _flow(session: Session, _wanted: ExportQuery, span: Range) -> Iterator[tuple[Cell, ...]]:
@@ -180,16 +198,15 @@ def _flow(session: Session, _wanted: ExportQuery, span: Range) -> Iterator[tuple
 
 
 def _hours(session: Session, wanted: ExportQuery, span: Range) -> Iterator[tuple[Cell, ...]]:
-    names = (_("周一"), _("周二"), _("周三"), _("周四"), _("周五"), _("周六"), _("周日"))
-    for name, line in zip(names, insights.hours(session, span, merchant_id=wanted.merchant), strict=True):
+    for name, line in zip(weekdays(), insights.hours(session, span, merchant_id=wanted.merchant), strict=True):
         yield (name, *line)
 
 
 def _happenings(session: Session, wanted: ExportQuery, span: Range) -> Iterator[tuple[Cell, ...]]:
-    what = figure_name(Figure(wanted.figure))
-    for one in happenings.everything(session, behind(wanted, span)):
+    what = figure_name(wanted.figure)
+    for one in happenings.everything(session, behind(session, wanted, span)):
         rule = word(one.rule, "rule") if one.rule else ""
-        yield (one.at, what, one.follower_id, one.merchant_name, one.code_label, rule)
+        yield (one.at, what, one.follower_id, one.merchant_name, one.code_label, rule, one.next_name)
 
 
 def _alarms(session: Session, _wanted: ExportQuery, _span: Range) -> Iterator[tuple[Cell, ...]]:

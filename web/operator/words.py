@@ -257,6 +257,19 @@ def word(value: str | None, table: str) -> str:
     return str(TABLES[table].get(value or "", value or ""))
 
 
+def weekdays() -> list[str]:
+    """Monday first."""
+    return [
+        gettext("周一"),
+        gettext("周二"),
+        gettext("周三"),
+        gettext("周四"),
+        gettext("周五"),
+        gettext("周六"),
+        gettext("周日"),
+    ]
+
+
 _NOT_LISTED = _l("服务器的 IP 不在白名单里。请到公众平台“设置与开发 → 基本配置”里加上。")
 _NO_RIGHT = _l("公众号没有这个接口的权限，请确认是已认证的服务号。")
 _WRONG_SECRET = _l("AppSecret 不对或已重置，请核对设置 WECHAT_APP_SECRET。")
