@@ -178,6 +178,17 @@ class Bench:
                 ("median merchant", Behind(figure, month, merchant_id=self.median)),
             ):
                 self.measure(f"rows behind {figure}, {name}", partial(happenings.page, behind=behind))
+        for by, key in ((Grouping.PLACE, "电梯"), (Grouping.KIND, "promoter")):
+            with self.runtime.transaction(Role.PLATFORM) as session:
+                those = insights.members(session, by, key)
+            for figure in Figure:
+                if figure is not Figure.ONWARD:
+                    behind = Behind(figure, year, code_ids=those)
+                    self.measure(f"rows behind {figure} of a {by}, a year", partial(happenings.page, behind=behind))
+        behind = Behind(Figure.SCANS, year, weekday=0, hour=5)
+        self.measure("rows behind Mondays at five, a year", partial(happenings.page, behind=behind))
+        behind = Behind(Figure.KEPT, year, after=30)
+        self.measure("rows behind who was kept, a year", partial(happenings.page, behind=behind))
         for name, merchant_id in (("largest", self.largest), ("median", self.median)):
             self.measure(
                 f"{name} merchant's days, 30 days",

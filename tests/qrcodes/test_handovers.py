@@ -139,7 +139,8 @@ def test_the_givers_fans_came_by_the_code_as_the_giver_called_it(shops: Shops) -
         (shops.books, "书架", "二楼", True),
     ):
         for role in (Role.MERCHANT, Role.PLATFORM):
-            with runtime.transaction(role, merchant_id=merchant_id if role is Role.MERCHANT else None) as session:
+            whose = merchant_id if role is Role.MERCHANT else None
+            with runtime.transaction(role, merchant_id=whose) as session:
                 (fan,) = fans.page(session, merchant_id)
                 moments = fans.timeline(session, merchant_id, fan.follower_id)
                 assert fans.by_number(session, merchant_id, fan.number) == fan

@@ -69,6 +69,7 @@ NUMBERS_THAT_NAME_NOBODY: Final = {
     "CodesQuery.before": "a place in the order of one's own codes",
     "FansQuery.before": "a place in the order of one's own fans",
     "NoticesQuery.before": "a place in the order of one's own notices",
+    "ManyCodesForm.new_goal": "a number of people",
     "NewForm.days": "a number of days",
 }
 NOTED: Final = {"merchant_fans.export"}
