@@ -214,7 +214,13 @@ class _Seeding:
         """A temporary code was made today, since its life begins when it is; all others with the shop."""
         made_at = opened_at if spot.days is None else self._began_at
         wanted = codes.Wanted(
-            spot.label, spot.kind, spot.place, spot.days, copies=spot.copies, cost_fen=spot.yuan * 100
+            spot.label,
+            spot.kind,
+            spot.place,
+            spot.days,
+            copies=spot.copies,
+            cost_fen=spot.yuan * 100,
+            daily_goal=spot.goal,
         )
         code = codes.add(session, merchant_id=merchant_id, wanted=wanted, now=made_at)
         session.execute(update(SubQrCode).where(SubQrCode.id == code.id).values(created_at=made_at))

@@ -32,6 +32,8 @@ class Spot:
     copies: int = 0
     yuan: int = 0
     """What it cost to print and to hang up."""
+    goal: int = 0
+    """New followers a day whoever carries it should bring."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ TEA_HOUSE: Final = Shop(
         Spot("收银台", CodeKind.COUNTER, "一楼收银台", 46),
         Spot("靠窗桌牌", CodeKind.TABLE, "二楼 1–4 号桌", 30),
         Spot("电梯海报", CodeKind.LIFT, "3 幢电梯间", 16, copies=2, yuan=360),
-        Spot("小满的名片", CodeKind.STAFF, "店员小满", 8),
+        Spot("小满的名片", CodeKind.STAFF, "店员小满", 8, goal=1),
     ),
     greetings=(
         Greeting(
@@ -258,7 +260,7 @@ SHOPS: Final = (
         spots=(
             Spot("前台", CodeKind.COUNTER, "前台", 40),
             Spot("电梯海报", CodeKind.LIFT, "6 幢、7 幢电梯间", 44, copies=4, yuan=720),
-            Spot("张教练", CodeKind.STAFF, "教练张驰", 16),
+            Spot("张教练", CodeKind.STAFF, "教练张驰", 16, goal=1),
             Spot("体验周传单", CodeKind.FLYER, "小区东门", 0, days=30),
         ),
         greetings=(Greeting("您好，这里是{商户}。\n第一次来请穿运动鞋，教练先带您走一圈器械，再决定练什么。"),),
