@@ -82,15 +82,18 @@ class Moment:
     is_test: bool
 
 
-_CODES = """
-    SELECT id, label, place, true AS is_own FROM sub_qr_code WHERE merchant_id = :merchant_id
-    UNION ALL
-    SELECT * FROM (
-        SELECT DISTINCT ON (h.code_id) h.code_id, h.label, h.place, false FROM code_handover h
-        WHERE h.from_merchant_id = :merchant_id AND h.state = 'done'
-          AND NOT EXISTS (SELECT 1 FROM sub_qr_code c WHERE c.id = h.code_id AND c.merchant_id = :merchant_id)
-        ORDER BY h.code_id, h.id DESC) given"""
-"""A merchant's codes, and those it gave away as they were called then: what another calls them is not its business."""
+def _called(code_id: str, own: str) -> str:
+    """Joins a code by its id: as `own` while it is the merchant's, else as it was called when it was given away.
+
+    What the next owner calls it is not this merchant's business.
+    """
+    return f"""
+    LEFT JOIN sub_qr_code {own} ON {own}.id = {code_id} AND {own}.merchant_id = :merchant_id
+    LEFT JOIN LATERAL (
+        SELECT h.label, h.place FROM code_handover h
+        WHERE {own}.id IS NULL AND h.code_id = {code_id} AND h.from_merchant_id = :merchant_id AND h.state = 'done'
+        ORDER BY h.id DESC LIMIT 1) given_{own} ON true"""
+
 
 _FANS = f"""
     SELECT f.number, w.status = 'following' AS following,
@@ -99,16 +102,17 @@ _FANS = f"""
                WHERE e.follower_id = f.follower_id AND e.voided_at IS NULL AND a.merchant_id = f.merchant_id
                  AND e.started_at = (SELECT max(started_at) FROM follow_episode l
                                      WHERE l.follower_id = f.follower_id AND l.voided_at IS NULL)) AS acquired,
-           f.first_code_id, first_code.label AS first_code, f.last_code_id, last_code.label AS last_code,
-           coalesce(first_code.is_own, false) AS has_first_code, coalesce(last_code.is_own, false) AS has_last_code,
+           f.first_code_id, coalesce(first_code.label, given_first_code.label) AS first_code, f.last_code_id,
+           coalesce(last_code.label, given_last_code.label) AS last_code,
+           first_code.id IS NOT NULL AS has_first_code, last_code.id IS NOT NULL AS has_last_code,
            f.first_touch_at AS first_seen_at, f.last_touch_at AS last_seen_at, f.note,
            ARRAY(SELECT t.tag FROM fan_tag t WHERE t.merchant_id = f.merchant_id AND t.follower_id = f.follower_id
                  ORDER BY t.tag) AS tags,
            f.follower_id
     FROM fan f
     JOIN follower w ON w.id = f.follower_id
-    LEFT JOIN ({_CODES}) first_code ON first_code.id = f.first_code_id
-    LEFT JOIN ({_CODES}) last_code ON last_code.id = f.last_code_id
+    {_called("f.first_code_id", "first_code")}
+    {_called("f.last_code_id", "last_code")}
     WHERE f.merchant_id = :merchant_id AND f.erased_at IS NULL"""
 
 
@@ -216,17 +220,18 @@ def timeline(session: Session, merchant_id: int, follower_id: int, *, limit: int
     """
     rows = session.execute(
         text(f"""
-            WITH codes AS MATERIALIZED ({_CODES})
             SELECT * FROM (
-                SELECT s.scanned_at AS at, 'scan' AS what, c.label AS code, c.place, NULL AS kind, NULL AS rule,
+                SELECT s.scanned_at AS at, 'scan' AS what, coalesce(c.label, given_c.label) AS code,
+                       coalesce(c.place, given_c.place) AS place, NULL AS kind, NULL AS rule,
                        s.by_staff, s.is_test
-                FROM scan s LEFT JOIN codes c ON c.id = s.code_id
+                FROM scan s {_called("s.code_id", "c")}
                 WHERE s.merchant_id = :merchant_id AND s.follower_id = :follower_id
                 UNION ALL
-                SELECT e.started_at, 'follow', c.label, c.place, a.kind, a.rule, false, false
+                SELECT e.started_at, 'follow', coalesce(c.label, given_c.label), coalesce(c.place, given_c.place),
+                       a.kind, a.rule, false, false
                 FROM follow_episode e
                 LEFT JOIN attribution a ON a.id = e.attribution_id AND a.merchant_id = :merchant_id
-                LEFT JOIN codes c ON c.id = a.code_id
+                {_called("a.code_id", "c")}
                 WHERE e.follower_id = :follower_id AND e.voided_at IS NULL
                 UNION ALL
                 SELECT e.ended_at, 'leave', NULL, NULL, NULL, NULL, false, false

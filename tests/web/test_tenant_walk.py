@@ -511,7 +511,7 @@ def open_policies(town: Town) -> None:
             session.execute(text(f"ALTER TABLE {name} DISABLE ROW LEVEL SECURITY"))
 
 
-OWN = re.compile(r"(?:\w+\.)?merchant_id = (?:%\(\w+\)s(?:::\w+)?|ANY\(%\(\w+\)s\))")
+OWN = re.compile(r"\b(?:\w+\.)?(?:from_|to_)?merchant_id = (?:%\(\w+\)s(?:::\w+)?|ANY\(%\(\w+\)s\))")
 
 
 def strip_filters(town: Town) -> None:
