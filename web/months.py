@@ -191,7 +191,10 @@ def _has_costs(codes: list[CodeShare]) -> bool:
 
 
 def _kept(kept: Kept) -> str:
-    return "—" if kept.percent is None else f"{kept.percent:.0f}%（{number(kept.people)}/{number(kept.of)}）"
+    if kept.percent is None:
+        return "—"
+    people, of = number(kept.people), number(kept.of)
+    return str(_("%(share)s（%(people)s/%(of)s）", share=f"{kept.percent:.0f}%", people=people, of=of))
 
 
 def _yuan(fen: int | None) -> str:
@@ -241,9 +244,6 @@ def _outage(gap: Gap) -> str:
     until = f"{ended:%H:%M}" if began.date() == ended.date() else f"{_day(ended)} {ended:%H:%M}"
     return f"{_day(began)} {began:%H:%M} – {until}"
 
-
-def _days(span: Range) -> str:
-    return str(_("%(since)s至%(until)s", since=_day(span.since), until=_day(span.until)))
 
 
 def _day(value: date) -> str:
