@@ -18,7 +18,6 @@ from qrcodes.posters import looks
 from qrcodes.reports import months, paper
 from qrcodes.reports.months import Month, MonthStory
 from qrcodes.reports.paper import Chart, Day, Figure, Line, Sheet, Table
-from qrcodes.traffic import Range
 from web.context import now
 from web.formats import month, number, signed
 from web.language import language_tag
@@ -243,7 +242,6 @@ def _outage(gap: Gap) -> str:
     began, ended = gap.began_at.astimezone(SHANGHAI), gap.ended_at.astimezone(SHANGHAI)
     until = f"{ended:%H:%M}" if began.date() == ended.date() else f"{_day(ended)} {ended:%H:%M}"
     return f"{_day(began)} {began:%H:%M} – {until}"
-
 
 
 def _day(value: date) -> str:
