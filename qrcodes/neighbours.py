@@ -21,17 +21,34 @@ DAYS: Final = 30
 LASTING: Final = timedelta(days=1)
 """How long a follow must last to count."""
 
-_VISITS: Final = """
-    SELECT a.merchant_id AS from_merchant_id, s.merchant_id AS to_merchant_id, s.follower_id,
-           min(s.scanned_at) AS at, bool_or(s.scanned_at = f.first_touch_at) AS is_first
+
+def _visits(conditions: str = "", *, one_by_one: bool = False) -> str:
+    """Everybody's first scan of a day at a merchant's, and whose they were then.
+
+    `one_by_one` keeps the database from looking at all at once: for a page that needs only the newest.
+    """
+    return f"""
+    SELECT whose.merchant_id AS from_merchant_id, s.merchant_id AS to_merchant_id, s.follower_id, s.scanned_at AS at,
+           s.id AS scan_id, s.scanned_at = f.first_touch_at AS is_first
     FROM scan s
-    JOIN follow_episode e ON e.follower_id = s.follower_id AND e.voided_at IS NULL AND e.started_at <= s.scanned_at
-        AND (e.ended_at IS NULL OR (e.ended_at >= s.scanned_at AND e.ended_at >= e.started_at + :lasting))
-    JOIN attribution a ON a.id = e.attribution_id AND a.merchant_id <> s.merchant_id
+    CROSS JOIN LATERAL (
+        SELECT a.merchant_id
+        FROM follow_episode e JOIN attribution a ON a.id = e.attribution_id
+        WHERE e.follower_id = s.follower_id AND e.voided_at IS NULL AND e.started_at <= s.scanned_at
+          AND (e.ended_at IS NULL OR (e.ended_at >= s.scanned_at AND e.ended_at >= e.started_at + :lasting))
+        {"OFFSET 0" if one_by_one else ""}
+    ) whose
     JOIN fan f ON f.merchant_id = s.merchant_id AND f.follower_id = s.follower_id
     WHERE s.scanned_at >= :since AND s.scanned_at < :until AND s.month BETWEEN :first_month AND :last_month
-      AND NOT s.by_staff AND NOT s.is_test"""
-_ONE_A_DAY: Final = "GROUP BY a.merchant_id, s.merchant_id, s.follower_id, business_day(s.scanned_at)"
+      AND NOT s.by_staff AND NOT s.is_test AND whose.merchant_id <> s.merchant_id
+      AND NOT EXISTS (
+          SELECT 1 FROM scan t
+          WHERE t.follower_id = s.follower_id AND t.merchant_id = s.merchant_id AND NOT t.by_staff AND NOT t.is_test
+            AND t.scanned_at > s.scanned_at - interval '1 day' AND (t.scanned_at, t.id) < (s.scanned_at, s.id)
+            AND t.month BETWEEN :first_month AND :last_month
+            AND business_day(t.scanned_at) = business_day(s.scanned_at))
+      {conditions}"""
+
 
 _COLUMNS: Final = (
     NeighbourExchange.merchant_id,
@@ -64,13 +81,14 @@ class Visit:
     """A day on which one merchant's follower scanned at another's."""
 
     at: datetime
+    scan_id: int
     follower_id: int
     is_first: bool
     """The scan put them on the list there."""
 
     @property
     def key(self) -> Key:
-        return Key(self.at, self.follower_id)
+        return Key(self.at, self.scan_id)
 
 
 def window(today: date) -> Range:
@@ -83,7 +101,8 @@ def span_until(last: date) -> Range:
     return Range(last - timedelta(days=DAYS - 1), last)
 
 
-def _bounds(span: Range) -> dict[str, Any]:
+def bounds(span: Range) -> dict[str, Any]:
+    """What statements about the days of a range are given."""
     since, until = span.bounds
     return {
         "since": since,
@@ -102,7 +121,7 @@ def recount(session: Session, span: Range) -> None:
             WITH given AS (
                 SELECT from_merchant_id, to_merchant_id, count(*) FILTER (WHERE is_first) AS followers,
                        count(*) AS visits
-                FROM ({_VISITS} {_ONE_A_DAY}) v GROUP BY from_merchant_id, to_merchant_id
+                FROM ({_visits()}) v GROUP BY from_merchant_id, to_merchant_id
             )
             INSERT INTO neighbour_exchange
                 (merchant_id, neighbour_id, followers_given, visits_given, followers_received, visits_received)
@@ -111,7 +130,7 @@ def recount(session: Session, span: Range) -> None:
             FROM (SELECT from_merchant_id AS merchant_id, to_merchant_id AS neighbour_id, * FROM given) g
             FULL JOIN (SELECT to_merchant_id AS merchant_id, from_merchant_id AS neighbour_id, * FROM given) r
                 USING (merchant_id, neighbour_id)"""),
-        _bounds(span),
+        bounds(span),
     )
 
 
@@ -145,13 +164,13 @@ def visits(
     session: Session, span: Range, *, from_id: int, to_id: int, before: Key | None = None, limit: int
 ) -> list[Visit]:
     """The rows behind one direction of a pair, newest first."""
-    older = "HAVING (min(s.scanned_at), s.follower_id) < (:before_at, :before_id)" if before else ""
+    one_direction = "AND s.merchant_id = :to_id AND whose.merchant_id = :from_id"
+    older = "AND (s.scanned_at, s.id) < (:before_at, :before_id)" if before else ""
+    found = _visits(f"{one_direction} {older}", one_by_one=True)
     rows = session.execute(
-        text(f"""
-            {_VISITS} AND s.merchant_id = :to_id AND a.merchant_id = :from_id {_ONE_A_DAY} {older}
-            ORDER BY at DESC, s.follower_id DESC LIMIT :limit"""),
+        text(f"{found} ORDER BY s.scanned_at DESC, s.id DESC LIMIT :limit"),
         {
-            **_bounds(span),
+            **bounds(span),
             "from_id": from_id,
             "to_id": to_id,
             "before_at": before and before.at,
@@ -159,4 +178,4 @@ def visits(
             "limit": limit,
         },
     )
-    return [Visit(row.at, row.follower_id, row.is_first) for row in rows]
+    return [Visit(row.at, row.scan_id, row.follower_id, row.is_first) for row in rows]
