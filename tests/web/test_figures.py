@@ -203,6 +203,13 @@ def test_conditions_that_do_not_go_together_are_refused(crew: Crew, town: Town, 
     assert crew.operator.get(path).status_code == status
 
 
+@pytest.mark.parametrize("group", ["", "nonsense", "99999999999999999999"])
+def test_what_the_page_has_no_rows_for_is_not_exported_either(crew: Crew, group: str) -> None:
+    crew.operator.get("/operator/traffic/rows")
+    wanted = {"table": "rows", "by": "community", "group": group}
+    assert crew.operator.post("/operator/traffic/export", wanted).status_code == 404
+
+
 def test_a_sheet_says_on_which_days_a_goal_was_reached(crew: Crew, town: Town) -> None:
     sheet = crew.operator.get(f"/operator/traffic/sheet?span=today&code={town.promoter.id}").text
     # Three came today, one of them on trial.

@@ -94,7 +94,7 @@ def rows() -> ResponseReturnValue:
 
 
 def refuse_odd(wanted: RowsQuery) -> None:
-    """Raise `Invalid` for conditions that do not go together."""
+    """Raise `Invalid` for conditions that do not go together, `NotFound` for a group there is not."""
     is_onward = wanted.figure is Figure.ONWARD
     fits = (
         (wanted.days is None or wanted.figure in SHARES)
@@ -105,6 +105,8 @@ def refuse_odd(wanted: RowsQuery) -> None:
     )
     if not fits:
         raise Invalid(_("网址里的条件不对，请返回再试。"))
+    if wanted.by:
+        _group_words(wanted.by, wanted.group)
 
 
 def behind(session: Session, wanted: RowsQuery, span: Range) -> Behind:
