@@ -81,6 +81,11 @@ def test_what_there_is_not_is_not_found(crew: Crew, florist: Code, path: str) ->
     assert crew.operator.get(path).status_code == 404
 
 
+def test_a_place_that_nobody_can_have_is_refused(crew: Crew) -> None:
+    assert crew.operator.get(f"{STANDING}?after={2**31 - 1}").status_code == 200
+    assert crew.operator.get(f"{STANDING}?after={2**31}").status_code == 422
+
+
 def test_both_tables_can_be_taken_along(crew: Crew, florist: Code) -> None:
     crew.operator.get(STANDING)
     exported = crew.operator.post("/operator/traffic/export", {"table": "standing", "form": "csv"}).text

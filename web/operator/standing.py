@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from flask import Blueprint, flash, g, redirect, render_template
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
 from sqlalchemy import select
 
 from core.errors import Invalid, NotFound
@@ -24,6 +24,7 @@ from web.operator.desk import PAGE, account, here
 from web.operator.spans import merchant_named, rooms
 from web.operator.words import word
 from web.query import Id, Query, Words, read_query
+from web.site.queries import LAST
 
 blueprint = Blueprint("standing", __name__, url_prefix="/traffic")
 
@@ -35,7 +36,7 @@ class StandingQuery(Query):
 
     community: Id | None = None
     q: Words = ""
-    after: Id | None = None
+    after: Annotated[Id, Field(le=LAST)] | None = None
 
 
 class PeopleQuery(Query):
