@@ -1,13 +1,12 @@
 """The words on a merchant's posters: versions that wait for the operator; only an approved one is printed."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
 from core.errors import Phrase
-from merchants import sensitive_words
 from merchants.reviews import ReviewState, decide
 from merchants.wording import Finding, ListedWord, clean, lint, refuse_bad_wording
 from qrcodes.models import PosterSlogan
@@ -54,9 +53,14 @@ def put_in_force(session: Session, *, merchant_id: int, slogan: str, operator_id
 
 def in_force(session: Session, *, merchant_id: int) -> str:
     """What posters print; nothing where nothing was approved."""
-    mine = select(PosterSlogan.slogan).where(PosterSlogan.merchant_id == merchant_id)
-    approved = mine.where(PosterSlogan.review == ReviewState.APPROVED)
-    return session.scalar(approved.order_by(PosterSlogan.id.desc()).limit(1)) or ""
+    return all_in_force(session, {merchant_id}).get(merchant_id, "")
+
+
+def all_in_force(session: Session, merchant_ids: Collection[int]) -> dict[int, str]:
+    """The same for many merchants, without those that print nothing."""
+    theirs = select(PosterSlogan.merchant_id, PosterSlogan.slogan).where(PosterSlogan.merchant_id.in_(merchant_ids))
+    approved = theirs.where(PosterSlogan.review == ReviewState.APPROVED)
+    return {row[0]: row[1] for row in session.execute(approved.order_by(PosterSlogan.id))}
 
 
 def newest(session: Session, *, merchant_id: int) -> PosterSlogan | None:
@@ -121,9 +125,9 @@ def count_waiting(session: Session) -> int:
     return session.execute(waiting).scalar_one()
 
 
-def doubts(session: Session, slogan: PosterSlogan) -> list[Finding]:
+def doubts(slogan: PosterSlogan, *, listed: Sequence[ListedWord]) -> list[Finding]:
     """What the linter would have reworded."""
-    return lint(slogan.slogan, listed=sensitive_words.listed(session))
+    return lint(slogan.slogan, listed=listed)
 
 
 def _withdraw(session: Session, merchant_id: int, *states: ReviewState, but: int = 0) -> None:

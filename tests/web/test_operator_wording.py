@@ -10,6 +10,7 @@ from core.runtime import Runtime
 from merchants import cards
 from merchants.cards import Card
 from merchants.wording import PLATFORM_HOSTS
+from qrcodes.posters import slogans
 from tests.community import Neighbourhood
 from tests.conftest import statements
 from tests.web.conftest import Crew
@@ -70,13 +71,17 @@ def test_a_doubt_is_told_to_the_author_shown_to_the_operator_and_kept_with_the_d
 
 def test_the_queue_reads_the_list_once_however_much_waits(runtime: Runtime, crew: Crew) -> None:
     assert write(crew, "欢迎光临") == 303
-    for shop in (crew.merchant_id, Neighbourhood(runtime).merchant("小李花店")):
+    street = Neighbourhood(runtime)
+    for shop in (crew.merchant_id, street.merchant("小李花店"), street.merchant("茶馆")):
         with runtime.transaction(Role.MERCHANT, merchant_id=shop) as session:
             cards.propose(session, merchant_id=shop, card=Card("现磨豆浆"), hosts=PLATFORM_HOSTS)
+            slogans.propose(session, merchant_id=shop, slogan="每天清晨")
     with statements(runtime, Role.PLATFORM) as asked:
         queue = crew.operator.get("/operator/approvals").text
-    assert (queue.count("欢迎光临"), queue.count("现磨豆浆")) == (1, 2)
+    assert (queue.count("欢迎光临"), queue.count("现磨豆浆"), queue.count("每天清晨")) == (1, 3, 3)
     assert sum("sensitive_word" in one for one in asked) == 1
+    # How many wait; those that wait and those decided, each with what is printed now.
+    assert sum("FROM poster_slogan" in one for one in asked) == 5
 
 
 def test_the_list_is_exported_as_it_can_be_pasted(crew: Crew) -> None:

@@ -166,7 +166,7 @@ def _page(
         waiting_cards=_card_previews(cards.waiting_for_review(g.session, limit=PAGE), listed),
         decided_cards=_card_previews(cards.decided(g.session, limit=DECISIONS), listed),
         card_forms=card_forms or {},
-        **slogans.queue(waiting=PAGE, decided=DECISIONS),
+        **slogans.queue(listed, waiting=PAGE, decided=DECISIONS),
         older=here(after=shown[-1].id) if len(waiting) > PAGE else None,
         newest=here(after=None) if after else None,
         forms=forms,

@@ -12,11 +12,11 @@ from flask_babel import gettext as _
 from sqlalchemy import select
 
 from core.errors import Invalid, NotFound
-from merchants import notices
+from merchants import notices, sensitive_words
 from merchants.models import Merchant, NoticeKind, Staff
 from merchants.notices import News
 from merchants.reviews import ReviewState
-from merchants.wording import Finding
+from merchants.wording import Finding, ListedWord
 from qrcodes import codes
 from qrcodes.models import PosterSlogan
 from qrcodes.posters import slogans
@@ -46,11 +46,11 @@ class SloganPreview:
     doubts: list[Finding]
 
 
-def queue(*, waiting: int, decided: int) -> dict[str, Any]:
+def queue(listed: Sequence[ListedWord], *, waiting: int, decided: int) -> dict[str, Any]:
     """What the page of approvals shows of slogans, as many as there is room for."""
     return {
-        "waiting_slogans": _previews(slogans.waiting_for_review(g.session, limit=waiting)),
-        "decided_slogans": _previews(slogans.decided(g.session, limit=decided)),
+        "waiting_slogans": _previews(slogans.waiting_for_review(g.session, limit=waiting), listed),
+        "decided_slogans": _previews(slogans.decided(g.session, limit=decided), listed),
     }
 
 
@@ -60,7 +60,7 @@ def approve(slogan_id: int) -> ResponseReturnValue:
     """Let it be printed."""
     was, _reason = _decision()
     # What the linter had to say at that moment is the evidence; the rules may be others later.
-    rules = sorted({one.rule for one in slogans.doubts(g.session, _slogan(slogan_id))})
+    rules = _doubted_rules(slogan_id)
     version = slogans.approve(g.session, slogan_id=slogan_id, operator_id=g.staff.id, now=now(), was=was)
     record("slogan.approve", f"slogan:{slogan_id}", merchant_id=version.merchant_id, was=was, doubts=rules)
     _tell(version, NoticeKind.APPROVED)
@@ -73,7 +73,7 @@ def approve(slogan_id: int) -> ResponseReturnValue:
 def reject(slogan_id: int) -> ResponseReturnValue:
     """Send it back with a reason."""
     was, reason = _decision()
-    rules = sorted({one.rule for one in slogans.doubts(g.session, _slogan(slogan_id))})
+    rules = _doubted_rules(slogan_id)
     version = slogans.reject(g.session, slogan_id=slogan_id, operator_id=g.staff.id, reason=reason, now=now(), was=was)
     record("slogan.reject", f"slogan:{slogan_id}", merchant_id=version.merchant_id, was=was, doubts=rules)
     _tell(version, NoticeKind.REFUSED, reason)
@@ -88,28 +88,29 @@ def _decision() -> tuple[ReviewState, str]:
     return ReviewState(form.data.was), form.data.reason
 
 
-def _previews(rows: Sequence[PosterSlogan]) -> list[SloganPreview]:
+def _previews(rows: Sequence[PosterSlogan], listed: Sequence[ListedWord]) -> list[SloganPreview]:
     shops = select(Merchant.id, Merchant.name).where(Merchant.id.in_({row.merchant_id for row in rows}))
     names = {row[0]: row[1] for row in g.session.execute(shops)}
     people = select(Staff.id, Staff.name).where(Staff.id.in_({row.reviewed_by for row in rows}))
     reviewers = {row[0]: row[1] for row in g.session.execute(people)}
+    printed = slogans.all_in_force(g.session, {row.merchant_id for row in rows})
     return [
         SloganPreview(
             row,
             names[row.merchant_id],
-            slogans.in_force(g.session, merchant_id=row.merchant_id),
+            printed.get(row.merchant_id, ""),
             reviewers.get(row.reviewed_by or 0),
-            slogans.doubts(g.session, row),
+            slogans.doubts(row, listed=listed),
         )
         for row in rows
     ]
 
 
-def _slogan(slogan_id: int) -> PosterSlogan:
+def _doubted_rules(slogan_id: int) -> list[str]:
     found: PosterSlogan | None = g.session.get(PosterSlogan, slogan_id)
     if found is None:
         raise NotFound
-    return found
+    return sorted({one.rule for one in slogans.doubts(found, listed=sensitive_words.listed(g.session))})
 
 
 def _tell(version: PosterSlogan, kind: NoticeKind, reason: str = "") -> None:
