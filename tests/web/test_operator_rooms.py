@@ -21,6 +21,8 @@ from qrcodes.models import Welcome, WelcomeVariant
 from qrcodes.welcomes import Draft
 from tests.community import Neighbourhood, new_openid, scanned, subscribed, unsubscribed, wrote
 from tests.web.conftest import Crew
+from web.operator import words
+from worker import HANDLERS
 
 
 def write(runtime: Runtime, crew: Crew, words: str = "您好，{商户}欢迎您！") -> int:
@@ -203,3 +205,7 @@ def test_a_changed_entry_shows(runtime: Runtime, crew: Crew) -> None:
 )  # fmt: skip
 def test_conditions_that_do_not_exist_are_refused(crew: Crew, address: str) -> None:
     assert crew.operator.get(address).status_code == 422
+
+
+def test_every_task_has_a_name() -> None:
+    assert HANDLERS.keys() == words.TASK_KINDS.keys()

@@ -93,6 +93,7 @@ TASK_KINDS: dict[str, Any] = {
     "reconcile": _l("与微信对账"),
     "long_job": _l("批量任务"),
     "count_traffic": _l("统计积压的流量"),
+    "count_standings": _l("名次"),
 }
 TASK_ERRORS: dict[str, Any] = {
     "later": _l("微信让我们过会儿再试"),
