@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from core.errors import Phrase
@@ -30,6 +30,8 @@ def propose(session: Session, *, merchant_id: int, slogan: str) -> None:
     What is printed already needs nobody's word, and neither does printing none. One that waits or was refused is not
     handed in again until its words are others.
     """
+    # Of two at once the second sees what the first handed in: a button pressed twice makes one version.
+    session.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": f"poster_slogan:{merchant_id}"})
     latest = newest(session, merchant_id=merchant_id)
     if latest is not None and latest.slogan == slogan:
         return

@@ -1,5 +1,7 @@
 """A slogan: handed in with the merchant's own rights, printed once the operator agrees."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
@@ -66,6 +68,19 @@ def test_the_same_words_are_not_handed_in_twice(runtime: Runtime, shop: int) -> 
     reject(runtime, first)
     assert propose(runtime, shop, "新鲜") == first
     assert propose(runtime, shop, "很新鲜") != first
+
+
+@pytest.mark.parametrize("second", ["新鲜", "很新鲜"])
+def test_of_two_handed_in_at_once_one_waits(runtime: Runtime, shop: int, second: str) -> None:
+    with ThreadPoolExecutor() as elsewhere:
+        with runtime.transaction(Role.MERCHANT, merchant_id=shop) as session:
+            slogans.propose(session, merchant_id=shop, slogan="新鲜")
+            other = elsewhere.submit(propose, runtime, shop, second)
+            with pytest.raises(TimeoutError):
+                other.result(timeout=0.5)
+        other.result(timeout=10)
+    with runtime.transaction(Role.PLATFORM) as session:
+        assert [one.slogan for one in slogans.waiting_for_review(session)] == [second]
 
 
 def test_an_operator_may_change_its_mind(runtime: Runtime, shop: int) -> None:
