@@ -180,7 +180,7 @@ class CodeShare:
     lost: int
     cost_fen: int
     new_so_far: int
-    """All it brought this merchant up to the range's end: what its cost is set against."""
+    """All it brought this merchant up to the range's end, if it cost anything: what the cost is set against."""
     kept: tuple[Kept, ...]
     """After each of `SPANS`."""
 
@@ -199,16 +199,19 @@ def by_code(session: Session, span: Range, *, merchant_id: int, now: datetime) -
             WITH counted AS (
                 SELECT t.code_id, {traffic.figures("CAST(:since AS date)")}, {traffic.stayed("CAST(:today AS date)")}
                 FROM daily_traffic t
-                WHERE t.level = 'code' AND t.merchant_id = :merchant_id AND {_IN_RANGE} GROUP BY t.code_id)
+                WHERE t.level = 'code' AND t.merchant_id = :merchant_id AND {_IN_RANGE} GROUP BY t.code_id
+            ), ever AS MATERIALIZED (
+                SELECT d.code_id, sum(d.new)::bigint AS new
+                FROM daily_traffic d
+                JOIN sub_qr_code c ON c.id = d.code_id AND c.merchant_id = :merchant_id AND c.cost_fen > 0
+                WHERE d.level = 'code' AND d.merchant_id = :merchant_id AND d.day <= CAST(:until AS date)
+                GROUP BY d.code_id)
             SELECT c.label, coalesce(c.kind, ''), coalesce(c.place, ''), counted.scans, counted.new, counted.back,
-                   counted.lost, coalesce(c.cost_fen, 0), ever.new,
+                   counted.lost, coalesce(c.cost_fen, 0), coalesce(ever.new, 0),
                    {", ".join(f"counted.{what}_{days}" for days in SPANS for what in ("kept", "of"))}
             FROM counted
             LEFT JOIN sub_qr_code c ON c.id = counted.code_id AND c.merchant_id = :merchant_id
-            CROSS JOIN LATERAL (
-                SELECT coalesce(sum(d.new), 0)::bigint AS new FROM daily_traffic d
-                WHERE d.level = 'code' AND d.code_id = counted.code_id AND d.merchant_id = :merchant_id
-                  AND d.day <= CAST(:until AS date)) ever
+            LEFT JOIN ever ON ever.code_id = counted.code_id
             WHERE counted.scans <> 0 OR counted.new <> 0 OR counted.back <> 0 OR counted.lost <> 0
             ORDER BY counted.new DESC, counted.scans DESC, counted.code_id"""),
         {"since": span.since, "until": span.until, "merchant_id": merchant_id, "today": business_day(now)},

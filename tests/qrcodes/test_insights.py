@@ -206,3 +206,21 @@ def test_outages_that_overlap_are_one_gap(runtime: Runtime, street: Neighbourhoo
         gaps = insights.gaps(session, Range.last_days(7, street.now))
         assert insights.gaps(session, Range.last_days(1, street.now)) == []
     assert [gap.minutes for gap in gaps] == [12, 5]
+
+
+def test_only_of_codes_with_a_cost_all_they_ever_brought_is_added_up(runtime: Runtime, street: Neighbourhood) -> None:
+    dear = street.code(street.merchant("物业"), "电梯")
+    cheap = street.code(dear.merchant_id, "门口")
+    for code in (dear, cheap):
+        moments = (street.now - timedelta(days=40), street.now - timedelta(days=1))
+        happen(runtime, [subscribed(new_openid(), at, code.scene) for at in moments])
+    rollups.catch_up(runtime)
+    with runtime.transaction(Role.PLATFORM) as session:
+        session.execute(text("UPDATE sub_qr_code SET cost_fen = 900 WHERE id = :id"), {"id": dear.id})
+    with runtime.transaction(Role.MERCHANT, merchant_id=dear.merchant_id) as session:
+        week = Range.last_days(7, street.now)
+        found = insights.by_code(session, week, merchant_id=dear.merchant_id, now=street.now)
+    assert {one.label: (one.new, one.new_so_far, one.fen_per_new) for one in found} == {
+        "电梯": (1, 2, 450),
+        "门口": (1, 0, None),
+    }
