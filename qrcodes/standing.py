@@ -123,6 +123,8 @@ def owe(session: Session, now: datetime) -> None:
 def recount(runtime: Runtime, _task: Task | None = None) -> None:
     """Count what neighbours brought each other and where everybody stands, up to the last whole days."""
     with runtime.transaction(Role.PLATFORM, statement_timeout_s=LONGEST_COUNT_S) as session:
+        # Whoever counts already may need longer than pages wait for a lock.
+        session.execute(text("SET LOCAL lock_timeout = 0"))
         session.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": COUNT})
         session.execute(text("SET LOCAL work_mem = '64MB'"))
         span = neighbours.window(business_day(runtime.now()))

@@ -1,7 +1,9 @@
 """What neighbours bring each other and where merchants stand, against small stories and against a plain count."""
 
 import random
+import time
 from collections import Counter, defaultdict
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
@@ -13,7 +15,7 @@ from bot.events import Event
 from bot.inbox import Inbox
 from core import jobs
 from core.clock import business_day, start_of_day
-from core.database import Role
+from core.database import LOCK_TIMEOUT_MS, Role
 from core.errors import Invalid
 from core.outbox import DEFAULT, SLOW
 from core.runtime import Runtime
@@ -248,6 +250,16 @@ def test_a_new_formula_is_counted_by_soon(street: Street, runtime: Runtime) -> N
         found = standing.standing_of(session, shop.merchant_id)
         assert found is not None
         assert found.points == 1
+
+
+def test_who_counts_second_waits_for_the_first(street: Street, runtime: Runtime) -> None:
+    street.shop("豆浆")
+    with ThreadPoolExecutor() as elsewhere:
+        with runtime.transaction(Role.PLATFORM) as session:
+            session.execute(text("SELECT pg_advisory_xact_lock(hashtext(:name))"), {"name": standing.COUNT})
+            second = elsewhere.submit(standing.recount, runtime)
+            time.sleep(LOCK_TIMEOUT_MS / 1000 + 0.5)
+        second.result(timeout=10)
 
 
 @pytest.mark.parametrize(("name", "limits"), standing.LIMITS.items())
