@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -18,13 +18,13 @@ from merchants.models import Community, Merchant, MerchantCard, NoticeKind, Pict
 from merchants.notices import News
 from merchants.reviews import ReviewState
 from merchants.wording import Finding, ListedWord, link_hosts
-from qrcodes import welcomes
-from qrcodes.models import SubQrCode, Welcome
+from qrcodes import codes, welcomes
+from qrcodes.models import PosterSlogan, SubQrCode, Welcome
+from qrcodes.posters import slogans
 from web.acts import record
 from web.auth.access import operator_required
 from web.context import current_runtime, now
 from web.forms import Form, Paragraph, Submission, blank, read_form
-from web.operator import slogans
 from web.operator.desk import PAGE, here
 from web.query import Id, Query, read_query
 
@@ -33,7 +33,7 @@ blueprint = Blueprint("approvals", __name__, url_prefix="/approvals")
 DECISIONS = 20
 QUEUE = "/operator/approvals"
 
-Proposal = Welcome | MerchantCard
+Proposal = Welcome | MerchantCard | PosterSlogan
 """What a merchant wants to say to the public."""
 
 
@@ -79,6 +79,17 @@ class CardPreview:
     doubts: list[Finding]
 
 
+@dataclass(frozen=True)
+class SloganPreview:
+    """A version of a slogan beside the one that is printed now."""
+
+    version: PosterSlogan
+    merchant_name: str
+    printed: str
+    reviewer: str | None
+    doubts: list[Finding]
+
+
 @blueprint.get("")
 @operator_required
 def index() -> str:
@@ -95,9 +106,8 @@ def approve(welcome_id: int) -> ResponseReturnValue:
     if form.data is None:
         return _page(0, {welcome_id: form}), 422
     welcome, was = _welcome(welcome_id), ReviewState(form.data.was)
-    doubts = welcomes.doubts(welcome, hosts=_hosts(), listed=sensitive_words.listed(g.session))
     welcomes.approve(g.session, welcome_id=welcome_id, operator_id=g.staff.id, now=now(), was=was)
-    _note_approval("welcome.approve", welcome, was, doubts)
+    _note_approval("welcome.approve", welcome, was)
     flash(_("已通过，扫码的人从现在起会看到它。"), "good")
     return redirect(QUEUE, 303)
 
@@ -120,9 +130,8 @@ def approve_card(card_id: int) -> ResponseReturnValue:
     if form.data is None:
         return _page(0, {}), 422
     card, was = _card(card_id), ReviewState(form.data.was)
-    doubts = cards.doubts(card, hosts=_hosts(), listed=sensitive_words.listed(g.session))
     cards.approve(g.session, card_id=card_id, operator_id=g.staff.id, now=now(), was=was)
-    _note_approval("card.approve", card, was, doubts)
+    _note_approval("card.approve", card, was)
     flash(_("已通过，邻居们现在看到的就是新名片。"), "good")
     return redirect(QUEUE, 303)
 
@@ -135,6 +144,30 @@ def reject_card(card_id: int) -> ResponseReturnValue:
     if _send_back("card.reject", card, form, partial(cards.reject, card_id=card_id)):
         return redirect(QUEUE, 303)
     return _page(0, {}, {card_id: form}), 422
+
+
+@blueprint.post("/slogans/<int:slogan_id>/approve")
+@operator_required
+def approve_slogan(slogan_id: int) -> ResponseReturnValue:
+    """Let it be printed."""
+    form = read_form(DecisionForm)
+    if form.data is None:
+        return _page(0, {}), 422
+    slogan, was = _slogan(slogan_id), ReviewState(form.data.was)
+    slogans.approve(g.session, slogan_id=slogan_id, operator_id=g.staff.id, now=now(), was=was)
+    _note_approval("slogan.approve", slogan, was)
+    flash(_("已通过，海报从现在起会印上它。"), "good")
+    return redirect(QUEUE, 303)
+
+
+@blueprint.post("/slogans/<int:slogan_id>/reject")
+@operator_required
+def reject_slogan(slogan_id: int) -> ResponseReturnValue:
+    """Send it back with a reason."""
+    form, slogan = read_form(RefusalForm), _slogan(slogan_id)
+    if _send_back("slogan.reject", slogan, form, partial(slogans.reject, slogan_id=slogan_id)):
+        return redirect(QUEUE, 303)
+    return _page(0, {}, slogan_forms={slogan_id: form}), 422
 
 
 @blueprint.get("/pictures/<int:picture_id>")
@@ -153,8 +186,9 @@ def _page(
     after: int,
     forms: dict[int, Submission[RefusalForm]] | dict[int, Submission[DecisionForm]],
     card_forms: dict[int, Submission[RefusalForm]] | None = None,
+    slogan_forms: dict[int, Submission[RefusalForm]] | None = None,
 ) -> str:
-    """`forms` holds the refused form of one of the messages, `card_forms` of one of the cards."""
+    """`forms` holds the refused form of one of the messages, the others of one of the cards or slogans."""
     waiting = welcomes.waiting_for_review(g.session, after=after, limit=PAGE + 1)
     shown = waiting[:PAGE]
     listed = sensitive_words.listed(g.session)
@@ -166,7 +200,9 @@ def _page(
         waiting_cards=_card_previews(cards.waiting_for_review(g.session, limit=PAGE), listed),
         decided_cards=_card_previews(cards.decided(g.session, limit=DECISIONS), listed),
         card_forms=card_forms or {},
-        **slogans.queue(listed, waiting=PAGE, decided=DECISIONS),
+        waiting_slogans=_slogan_previews(slogans.waiting_for_review(g.session, limit=PAGE), listed),
+        decided_slogans=_slogan_previews(slogans.decided(g.session, limit=DECISIONS), listed),
+        slogan_forms=slogan_forms or {},
         older=here(after=shown[-1].id) if len(waiting) > PAGE else None,
         newest=here(after=None) if after else None,
         forms=forms,
@@ -183,7 +219,7 @@ def _previews(rows: Sequence[Welcome], listed: Sequence[ListedWord]) -> list[Pre
             .where(Merchant.id.in_({row.merchant_id for row in rows}))
         )
     }
-    codes = {
+    coded = {
         code.id: code
         for code in g.session.scalars(select(SubQrCode).where(SubQrCode.id.in_({row.code_id for row in rows})))
     }
@@ -191,7 +227,7 @@ def _previews(rows: Sequence[Welcome], listed: Sequence[ListedWord]) -> list[Pre
     previews = []
     hosts = _hosts()
     for row in rows:
-        shop, code = shops[row.merchant_id], codes.get(row.code_id)
+        shop, code = shops[row.merchant_id], coded.get(row.code_id)
         values = {
             "商户": shop[1],
             "社区": shop[2],
@@ -231,6 +267,23 @@ def _card_previews(rows: Sequence[MerchantCard], listed: Sequence[ListedWord]) -
     ]
 
 
+def _slogan_previews(rows: Sequence[PosterSlogan], listed: Sequence[ListedWord]) -> list[SloganPreview]:
+    shops = select(Merchant.id, Merchant.name).where(Merchant.id.in_({row.merchant_id for row in rows}))
+    names = {row[0]: row[1] for row in g.session.execute(shops)}
+    reviewers = _reviewers(rows)
+    printed = slogans.all_in_force(g.session, {row.merchant_id for row in rows})
+    return [
+        SloganPreview(
+            row,
+            names[row.merchant_id],
+            printed.get(row.merchant_id, ""),
+            reviewers.get(row.reviewed_by),
+            slogans.doubts(row, listed=listed),
+        )
+        for row in rows
+    ]
+
+
 def _reviewers(rows: Sequence[Proposal]) -> dict[int | None, str]:
     names = select(Staff.id, Staff.name).where(Staff.id.in_({row.reviewed_by for row in rows}))
     return {row[0]: row[1] for row in g.session.execute(names)}
@@ -254,9 +307,29 @@ def _welcome(welcome_id: int) -> Welcome:
     return found
 
 
-def _note_approval(action: str, proposal: Proposal, was: ReviewState, doubts: Iterable[Finding]) -> None:
-    """Keep what the linter had to say when this was let through: its rules may be others later."""
-    rules = sorted({one.rule for one in doubts})
+def _slogan(slogan_id: int) -> PosterSlogan:
+    found: PosterSlogan | None = g.session.get(PosterSlogan, slogan_id)
+    if found is None:
+        raise NotFound
+    return found
+
+
+def _doubted_rules(proposal: Proposal) -> list[str]:
+    """What the linter has to say at the moment of the decision; its rules may be others later."""
+    listed = sensitive_words.listed(g.session)
+    match proposal:
+        case Welcome():
+            doubts = welcomes.doubts(proposal, hosts=_hosts(), listed=listed)
+        case MerchantCard():
+            doubts = cards.doubts(proposal, hosts=_hosts(), listed=listed)
+        case PosterSlogan():
+            doubts = slogans.doubts(proposal, listed=listed)
+    return sorted({one.rule for one in doubts})
+
+
+def _note_approval(action: str, proposal: Proposal, was: ReviewState) -> None:
+    """Keep that it was let through, in spite of which doubts."""
+    rules = _doubted_rules(proposal)
     record(action, _subject(proposal), merchant_id=proposal.merchant_id, was=was, doubts=rules)
     _tell(proposal, NoticeKind.APPROVED)
 
@@ -271,14 +344,16 @@ def _send_back(action: str, proposal: Proposal, form: Submission[RefusalForm], r
     except Invalid as refusal:
         form.refuse(refusal)
         return False
-    record(action, _subject(proposal), merchant_id=proposal.merchant_id, was=was)
+    rules = _doubted_rules(proposal)
+    record(action, _subject(proposal), merchant_id=proposal.merchant_id, was=was, doubts=rules)
     _tell(proposal, NoticeKind.REFUSED, reason)
     flash(_("已驳回，商户会看到原因。"), "good")
     return True
 
 
 def _subject(proposal: Proposal) -> str:
-    return f"{notices.CARD if isinstance(proposal, MerchantCard) else 'welcome:'}{proposal.id}"
+    kinds = {Welcome: "welcome:", MerchantCard: notices.CARD, PosterSlogan: notices.SLOGAN}
+    return f"{kinds[type(proposal)]}{proposal.id}"
 
 
 def _tell(proposal: Proposal, kind: NoticeKind, reason: str = "") -> None:
@@ -289,5 +364,9 @@ def _tell(proposal: Proposal, kind: NoticeKind, reason: str = "") -> None:
         code = g.session.get(SubQrCode, proposal.code_id) if proposal.code_id is not None else None
         path = "/merchant/welcome" if code is None else f"/merchant/welcome/codes/{code.id}"
         label = "" if code is None else code.label
+    elif isinstance(proposal, PosterSlogan):
+        # They read on with a poster of theirs.
+        newest = next(iter(codes.list_codes(g.session, merchant_id=proposal.merchant_id, retired=False, limit=1)), None)
+        path = f"/merchant/codes/{newest.id}/posters" if newest and newest.url else "/merchant/codes"
     news = News(kind, cause=f"{_subject(proposal)}:{kind}", path=path, subject=label, reason=reason)
     notices.tell(g.session, merchant_id=proposal.merchant_id, news=news, now=now())
