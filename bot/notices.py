@@ -134,6 +134,8 @@ def words(notice: StaffNotice) -> str:
     else:
         what = f"“{notice.subject}”的欢迎语" if notice.subject else "本店的欢迎语"
     match NoticeKind(notice.kind):
+        case NoticeKind.APPROVED if notice.cause.startswith(notices.SLOGAN):
+            return f"{what}通过了，再下载的海报会印上它。"
         case NoticeKind.APPROVED:
             return f"{what}通过了，客人现在就会看到。"
         case NoticeKind.REFUSED:

@@ -17,6 +17,7 @@ from merchants.models import Community, Merchant, MerchantState, OfficialAccount
 from merchants.wording import clean, refuse_bad_wording
 
 NAME_MAX: Final = 30
+SAME_NAME: Final = Phrase("已经有一个同名的社区。")
 DEFAULT_COMMUNITY: Final = "我们的社区"
 LARGEST_ID: Final = 2**63 - 1
 _PHONE = re.compile(r"\+?\d[\d -]{4,18}\d")
@@ -75,20 +76,38 @@ def ensure_community(session: Session, *, account_id: int, name: str = "") -> in
     return session.execute(named).scalar_one()
 
 
+def add_community(session: Session, *, account_id: int, name: str, intro: str) -> int:
+    """One more community; raises `Invalid` where there is one of this name."""
+    values = _described(session, account_id=account_id, name=name, intro=intro)
+    new = insert(Community).values(account_id=account_id, **values).on_conflict_do_nothing()
+    added: int | None = session.scalar(new.returning(Community.id))
+    if added is None:
+        raise Invalid(SAME_NAME, field="community")
+    return added
+
+
 def edit_community(session: Session, *, account_id: int, community_id: int, name: str, intro: str) -> None:
     """What a community is called and what is said about it; names are unique within the account."""
+    values = _described(session, account_id=account_id, name=name, intro=intro, but=community_id)
+    statement = update(Community).where(Community.id == community_id, Community.account_id == account_id)
+    if not rows_changed(session.execute(statement.values(values))):
+        raise NotFound("没有这个社区。")
+
+
+def _described(session: Session, *, account_id: int, name: str, intro: str, but: int | None = None) -> dict[str, str]:
+    """Name and introduction as they are stored; raises `Invalid`, also where another community has the name."""
     values = {
         "name": clean(name, name=Phrase("社区名称"), field="community", longest=NAME_MAX, is_required=True),
         "intro": clean(intro, name=Phrase("介绍"), field="intro", longest=500, lines=True),
     }
     refuse_bad_wording(values["name"], field="community")
     refuse_bad_wording(values["intro"], field="intro")
-    ours = select(Community.id).where(Community.account_id == account_id)
-    if session.scalar(ours.where(Community.name == values["name"], Community.id != community_id)) is not None:
-        raise Invalid("已经有一个同名的社区。", field="community")
-    statement = update(Community).where(Community.id == community_id, Community.account_id == account_id)
-    if not rows_changed(session.execute(statement.values(values))):
-        raise NotFound("没有这个社区。")
+    namesake = session.scalar(
+        select(Community.id).where(Community.account_id == account_id, Community.name == values["name"])
+    )
+    if namesake not in (None, but):
+        raise Invalid(SAME_NAME, field="community")
+    return values
 
 
 def name_account(session: Session, *, account_id: int, name: str) -> None:

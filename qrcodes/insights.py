@@ -134,6 +134,7 @@ class Cost:
     label: str
     kind: str
     place: str
+    merchant_id: int
     merchant_name: str
     cost_fen: int
     scans: int
@@ -154,7 +155,7 @@ def costs(session: Session, *, limit: int = 500) -> list[Cost]:
     """Codes with a cost, the dearest first, with all they ever brought, whoever owned them."""
     rows = session.execute(
         text("""
-            SELECT c.id, c.label, c.kind, c.place, m.name, c.cost_fen, coalesce(t.scans, 0), coalesce(t.new, 0),
+            SELECT c.id, c.label, c.kind, c.place, m.id, m.name, c.cost_fen, coalesce(t.scans, 0), coalesce(t.new, 0),
                    coalesce(t.staying, 0)
             FROM (SELECT * FROM sub_qr_code WHERE cost_fen > 0 ORDER BY cost_fen DESC, id LIMIT :limit) c
             JOIN merchant m ON m.id = c.merchant_id

@@ -189,9 +189,12 @@ def test_names_and_communities_are_kept(runtime: Runtime, crew: Crew) -> None:
     crew.operator.get("/operator/settings")
     added = crew.operator.post("/operator/settings/communities", {"community": "梧桐苑", "intro": "老小区"})
     assert added.status_code == 303
+    again = crew.operator.post("/operator/settings/communities", {"community": "梧桐苑", "intro": ""})
+    assert (again.status_code, "已经有一个同名的社区" in again.text) == (422, True)
     with runtime.transaction(Role.PLATFORM) as session:
         assert session.scalars(select(OfficialAccount.name)).one() == "梧桐苑生活"
         community = session.scalars(select(Community).where(Community.name == "梧桐苑")).one()
+        assert community.intro == "老小区"
     crew.operator.get("/operator/settings")
     path = f"/operator/settings/communities/{community.id}"
     taken = crew.operator.post(path, {"community": "我们的社区", "intro": ""})

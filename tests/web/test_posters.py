@@ -148,7 +148,7 @@ def test_a_slogan_is_printed_once_it_is_approved(
     assert "要等运营通过才印" in shop.owner.get(path, query_string=drafted, headers={"HX-Request": "true"}).text
     assert shop.owner.post(path, drafted).status_code == 303
     page = shop.owner.get(path).text
-    assert "新口号交给运营者审批" in page
+    assert "新口号交给运营审批" in page
     assert "“全城最好喝”在等审批" in page
     assert "不印口号" in page
     # The preview shows what is meant; no file does, whatever its address says.

@@ -356,10 +356,11 @@ def save_look(code_id: int) -> ResponseReturnValue:
             show_refusal(form, refusal)
         else:
             record("posters.look", f"code:{code_id}")
-            flash(_("已保存，本店的海报以后都是这个样子。"), "good")
             version = slogans.newest(g.session, merchant_id=g.staff.merchant_id)
             if version is not None and version.review == ReviewState.PENDING:
-                flash(_("新口号交给运营者审批，通过后才会印出来。"), "wait")
+                flash(_("已保存。新口号交给运营审批，通过后才会印出来。"), "wait")
+            else:
+                flash(_("已保存，本店的海报以后都是这个样子。"), "good")
             return redirect(f"/merchant/codes/{code_id}/posters", 303)
     return _gallery(code, form), 422
 

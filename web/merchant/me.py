@@ -89,7 +89,7 @@ def save_card() -> ResponseReturnValue:
         show_refusal(form, refusal)
         return _card_page(form), 422
     record("card.edit", f"merchant:{g.staff.merchant_id}")
-    flash(_("已交给运营者审批，通过后邻居们看到的就是新的。"), "good")
+    flash(_("已交给运营审批，通过后邻居们看到的就是新的。"), "good")
     return redirect("/merchant/me", 303)
 
 

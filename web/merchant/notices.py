@@ -51,6 +51,8 @@ def notice_words(notice: StaffNotice) -> str:
     else:
         words = _("“%(label)s”的欢迎语", label=notice.subject) if notice.subject else _("本店的欢迎语")
     match NoticeKind(notice.kind):
+        case NoticeKind.APPROVED if notice.cause.startswith(notices.SLOGAN):
+            return str(_("%(words)s通过了，再下载的海报会印上它。", words=words))
         case NoticeKind.APPROVED:
             return str(_("%(words)s通过了，客人现在就会看到。", words=words))
         case NoticeKind.REFUSED:

@@ -205,10 +205,10 @@ def save(code_id: int | None, variant: str, position: int) -> ResponseReturnValu
         show_refusal(form, refusal)
         return _form_page(code, place, form), 422
     record("welcome.save", f"welcome:{welcome_id}")
-    flash(_("已交给运营者审批，通过后就会对顾客说。"), "good")
+    flash(_("已交给运营审批，通过后就会对顾客说。"), "good")
     if doubts := _doubts(g.session.get_one(Welcome, welcome_id)):
         words = _("、").join(f"“{one.text}”" for one in doubts)
-        flash(_("有些说法运营者可能不会通过：%(words)s。点进去看看怎么改。", words=words), "wait")
+        flash(_("有些说法运营可能不会通过：%(words)s。点进去看看怎么改。", words=words), "wait")
     return redirect(_home(code), 303)
 
 

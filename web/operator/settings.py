@@ -75,8 +75,9 @@ def add_community() -> ResponseReturnValue:
     form = read_form(CommunityForm)
     if form.data is not None:
         try:
-            community_id = merchants.ensure_community(g.session, account_id=account().id, name=form.data.community)
-            _describe(community_id, form.data)
+            community_id = merchants.add_community(
+                g.session, account_id=account().id, name=form.data.community, intro=form.data.intro
+            )
         except Invalid as refusal:
             form.refuse(refusal)
         else:
@@ -92,19 +93,19 @@ def edit_community(community_id: int) -> ResponseReturnValue:
     form = read_form(CommunityForm)
     if form.data is not None:
         try:
-            _describe(community_id, form.data)
+            merchants.edit_community(
+                g.session,
+                account_id=account().id,
+                community_id=community_id,
+                name=form.data.community,
+                intro=form.data.intro,
+            )
         except Invalid as refusal:
             form.refuse(refusal)
         else:
             record("community.edit", f"community:{community_id}")
             return _saved()
     return _page({f"community-{community_id}": form}), 422
-
-
-def _describe(community_id: int, data: CommunityForm) -> None:
-    merchants.edit_community(
-        g.session, account_id=account().id, community_id=community_id, name=data.community, intro=data.intro
-    )
 
 
 @blueprint.post("/welcome/<any(first, back, already):variant>")
