@@ -1,6 +1,7 @@
 """The account, its communities and their merchants: who is admitted, found, suspended, and what their card says."""
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -215,6 +216,12 @@ def list_merchants(
         statement = statement.where(Merchant.id < before)
     rows = list(session.scalars(statement.order_by(Merchant.id.desc()).limit(limit + 1)))
     return MerchantPage(rows[:limit], rows[limit - 1].id if len(rows) > limit else None)
+
+
+def names_of(session: Session, merchant_ids: Collection[int | None]) -> dict[int, str]:
+    """What merchants are called, by id: those of them that the session may see."""
+    rows = session.execute(select(Merchant.id, Merchant.name).where(Merchant.id.in_(merchant_ids)))
+    return {row[0]: row[1] for row in rows}
 
 
 def count_merchants(session: Session, *, account_id: int) -> int:

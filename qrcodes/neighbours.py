@@ -7,12 +7,11 @@ follow did not last a day. Counted over the last whole days, anew each night.
 
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import select, text, tuple_
 from sqlalchemy.orm import Session
 
-from core.clock import month_of
 from qrcodes.counted import NeighbourExchange
 from qrcodes.happenings import Key
 from qrcodes.traffic import Range
@@ -101,18 +100,6 @@ def span_until(last: date) -> Range:
     return Range(last - timedelta(days=DAYS - 1), last)
 
 
-def bounds(span: Range) -> dict[str, Any]:
-    """What statements about the days of a range are given."""
-    since, until = span.bounds
-    return {
-        "since": since,
-        "until": until,
-        "first_month": month_of(since),
-        "last_month": month_of(until),
-        "lasting": LASTING,
-    }
-
-
 def recount(session: Session, span: Range) -> None:
     """Count all pairs anew; whoever reads sees the former numbers until it is committed."""
     session.execute(text("DELETE FROM neighbour_exchange"))
@@ -130,7 +117,7 @@ def recount(session: Session, span: Range) -> None:
             FROM (SELECT from_merchant_id AS merchant_id, to_merchant_id AS neighbour_id, * FROM given) g
             FULL JOIN (SELECT to_merchant_id AS merchant_id, from_merchant_id AS neighbour_id, * FROM given) r
                 USING (merchant_id, neighbour_id)"""),
-        bounds(span),
+        {**span.parameters, "lasting": LASTING},
     )
 
 
@@ -170,7 +157,8 @@ def visits(
     rows = session.execute(
         text(f"{found} ORDER BY s.scanned_at DESC, s.id DESC LIMIT :limit"),
         {
-            **bounds(span),
+            **span.parameters,
+            "lasting": LASTING,
             "from_id": from_id,
             "to_id": to_id,
             "before_at": before and before.at,

@@ -130,7 +130,7 @@ def recount(runtime: Runtime, _task: Task | None = None) -> None:
         span = neighbours.window(business_day(runtime.now()))
         neighbours.recount(session, span)
         session.execute(text("DELETE FROM merchant_standing"))
-        session.execute(text(_STANDINGS), {**_bounds(session, span), **vars(policy(session)), "last": span.until})
+        session.execute(text(_STANDINGS), {**_given(span), **vars(policy(session)), "last": span.until})
 
 
 _STANDINGS: Final = f"""
@@ -197,7 +197,8 @@ def people(
             WHERE CASE w.verdict WHEN :verdict THEN true ELSE false END {older}
             ORDER BY w.followed_at DESC, w.attribution_id DESC LIMIT :limit"""),
         {
-            **_bounds(session, span),
+            **_given(span),
+            "most_an_hour": policy(session).most_an_hour,
             "merchant_id": merchant_id,
             "verdict": verdict,
             "before_at": before and before.at,
@@ -208,8 +209,8 @@ def people(
     return [Won(at, number, who, code_id, label, Verdict(why)) for at, number, who, code_id, label, why in rows]
 
 
-def _bounds(session: Session, span: Range) -> dict[str, Any]:
-    return {**neighbours.bounds(span), "most_an_hour": policy(session).most_an_hour}
+def _given(span: Range) -> dict[str, Any]:
+    return {**span.parameters, "lasting": neighbours.LASTING}
 
 
 HANDLERS: Final[Mapping[str, Handler]] = {COUNT: recount}

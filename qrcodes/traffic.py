@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from core.clock import business_day, start_of_day
+from core.clock import business_day, month_of, start_of_day
 from qrcodes.counted import NOBODY, Level
 
 
@@ -71,6 +71,12 @@ class Range:
     def bounds(self) -> tuple[datetime, datetime]:
         """The first moment in, and the first moment out."""
         return start_of_day(self.since), start_of_day(self.until + timedelta(days=1))
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What a statement about the scans of the range is given: its moments, and the months of the partitions."""
+        since, until = self.bounds
+        return {"since": since, "until": until, "first_month": month_of(since), "last_month": month_of(until)}
 
     @property
     def days(self) -> list[date]:

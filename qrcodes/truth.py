@@ -8,7 +8,6 @@ from datetime import date
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from core.clock import month_of
 from qrcodes.traffic import Counts, Range
 
 # What happened in a range, one row per happening: whose, when, which code, who. Scans of other months are not
@@ -38,14 +37,7 @@ _COUNTS = """
 
 def parameters(span: Range, merchant_id: int | None = None) -> dict[str, object]:
     """What `HAPPENINGS` asks for."""
-    since, until = span.bounds
-    return {
-        "since": since,
-        "until": until,
-        "first_month": month_of(since),
-        "last_month": month_of(until),
-        "merchant_id": merchant_id,
-    }
+    return {**span.parameters, "merchant_id": merchant_id}
 
 
 def total(session: Session, span: Range, *, merchant_id: int | None = None) -> Counts:

@@ -12,12 +12,11 @@ from flask import Response, g, make_response, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_babel import force_locale
 from flask_babel import gettext as _
-from sqlalchemy import select
 
 from core import long_jobs, sheets
 from core.errors import Invalid
 from core.models import LongJob
-from merchants.models import Merchant
+from merchants.merchants import names_of
 from qrcodes import batches, queries
 from qrcodes.models import CodeKind
 from web import posters
@@ -119,14 +118,13 @@ def show(template: str, batch_id: int) -> str:
     batch = batches.find(g.session, batch_id=batch_id, merchant_id=g.staff.merchant_id, created_by=g.staff.id)
     wishes = batches.wishes(batch)
     merchant_ids = {whose for whose, _wanted in wishes}
-    names = select(Merchant.id, Merchant.name).where(Merchant.id.in_(merchant_ids))
     return render_template(
         template,
         batch=batch,
         wishes=wishes[:SHOWN],
         count=len(wishes),
         temporary=sum(wanted.days is not None for _whose, wanted in wishes),
-        names={row.id: row.name for row in g.session.execute(names)},
+        names=names_of(g.session, merchant_ids),
         job=_job_of(batch.job_id),
         **posters.pack_choices(),
     )

@@ -33,6 +33,9 @@ def _as_ids_are_written(value: object) -> object:
 Id = Annotated[int, BeforeValidator(_as_ids_are_written), Field(ge=1, le=LARGEST_ID)]
 """The last row of the page before, or the thing to look at."""
 
+RowKey = Annotated[str, StringConstraints(pattern=r"^\d{1,17}-\d{1,18}$")]
+"""The place of a row in a list that is sorted by time, as `qrcodes.happenings.Key` writes it."""
+
 QueryT = TypeVar("QueryT", bound=Query)
 
 

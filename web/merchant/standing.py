@@ -5,10 +5,10 @@ from __future__ import annotations
 from flask import Blueprint, g, render_template
 
 from core.database import Role
+from merchants.merchants import names_of
 from qrcodes import neighbours, standing
 from web.auth.access import merchant_required
 from web.context import current_runtime
-from web.site.queries import names_of
 
 blueprint = Blueprint("merchant_standing", __name__, url_prefix="/merchant/me/standing")
 

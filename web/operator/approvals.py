@@ -13,7 +13,7 @@ from flask_babel import gettext as _
 from sqlalchemy import select
 
 from core.errors import Invalid, NotFound
-from merchants import cards, notices, sensitive_words
+from merchants import cards, merchants, notices, sensitive_words
 from merchants.models import Community, Merchant, MerchantCard, NoticeKind, Picture, Staff
 from merchants.notices import News
 from merchants.reviews import ReviewState
@@ -268,10 +268,10 @@ def _card_previews(rows: Sequence[MerchantCard], listed: Sequence[ListedWord]) -
 
 
 def _slogan_previews(rows: Sequence[PosterSlogan], listed: Sequence[ListedWord]) -> list[SloganPreview]:
-    shops = select(Merchant.id, Merchant.name).where(Merchant.id.in_({row.merchant_id for row in rows}))
-    names = {row[0]: row[1] for row in g.session.execute(shops)}
+    shops = {row.merchant_id for row in rows}
+    names = merchants.names_of(g.session, shops)
     reviewers = _reviewers(rows)
-    printed = slogans.all_in_force(g.session, {row.merchant_id for row in rows})
+    printed = slogans.all_in_force(g.session, shops)
     return [
         SloganPreview(
             row,

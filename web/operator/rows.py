@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final, Literal
 from flask import Blueprint, g
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
-from pydantic import Field, StringConstraints
+from pydantic import Field
 from sqlalchemy.orm import Session
 
 from core.errors import Invalid, NotFound
@@ -25,7 +25,7 @@ from web.operator.insights import group_name
 from web.operator.spans import LONGEST_DAYS, SpanQuery, merchant_named, with_days
 from web.operator.traffic import figure_name
 from web.operator.words import weekdays
-from web.query import Id, Words, read_query
+from web.query import Id, RowKey, Words, read_query
 
 blueprint = Blueprint("rows", __name__, url_prefix="/traffic")
 
@@ -50,7 +50,7 @@ class RowsQuery(SpanQuery):
     hour: Annotated[int, Field(ge=0, le=23)] | None = None
     source: Id | Literal["others"] | None = None
     target: Id | Literal["others"] | None = None
-    before: Annotated[str, StringConstraints(pattern=r"^\d{1,17}-\d{1,18}$")] | None = None
+    before: RowKey | None = None
 
     @property
     def is_of_hours(self) -> bool:

@@ -13,7 +13,8 @@ from sqlalchemy import select
 
 from core.errors import BusinessError, Invalid, NotFound
 from core.models import JobState, LongJob
-from merchants.models import Merchant, Staff
+from merchants.merchants import names_of
+from merchants.models import Staff
 from qrcodes import rules
 from qrcodes.attribution import Rule
 from qrcodes.models import RuleReplay
@@ -79,8 +80,7 @@ def show_replay(replay_id: int) -> Response:
     if replay.finished_at is None and (job is None or job.state in (JobState.FAILED, JobState.CANCELLED)):
         raise BusinessError(_("这次试算没有做完，请再试一次。"))
     rows = rules.moves(g.session, replay_id, before=read_query(ReplayQuery).before, limit=PAGE + 1)
-    names = {row.merchant_id for row in rows} | {row.former_merchant_id for row in rows}
-    shops = select(Merchant.id, Merchant.name).where(Merchant.id.in_(names))
+    shops = {row.merchant_id for row in rows} | {row.former_merchant_id for row in rows}
     return live_page(
         "operator/rule_replay.html",
         "operator/_rule_replay.html",
@@ -90,7 +90,7 @@ def show_replay(replay_id: int) -> Response:
         job=job,
         gains=rules.gains(g.session, replay_id),
         page=page_of(rows, lambda row: row.id),
-        shops={row[0]: row[1] for row in g.session.execute(shops)},
+        shops=names_of(g.session, shops),
     )
 
 

@@ -7,12 +7,10 @@ from typing import Annotated, Literal
 from flask import Blueprint, flash, g, redirect, render_template
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
-from pydantic import Field, StringConstraints
-from sqlalchemy import select
+from pydantic import Field
 
 from core.errors import Invalid, NotFound
 from merchants import merchants
-from merchants.models import Merchant
 from qrcodes import neighbours, standing
 from qrcodes.happenings import Key
 from qrcodes.standing import Policy, Verdict
@@ -23,12 +21,10 @@ from web.forms import Form, Submission, blank, read_form
 from web.operator.desk import PAGE, account, here
 from web.operator.spans import merchant_named, rooms
 from web.operator.words import word
-from web.query import Id, Query, Words, read_query
+from web.query import Id, Query, RowKey, Words, read_query
 from web.site.queries import LAST
 
 blueprint = Blueprint("standing", __name__, url_prefix="/traffic")
-
-RowKey = Annotated[str, StringConstraints(pattern=r"^\d{1,17}-\d{1,18}$")]
 
 
 class StandingQuery(Query):
@@ -166,7 +162,7 @@ def exchange() -> str:
         rooms=rooms(),
         merchant=merchant,
         rows=found[:PAGE],
-        names=_names({one.merchant_id for one in found} | {one.neighbour_id for one in found}),
+        names=merchants.names_of(g.session, {one.merchant_id for one in found} | {one.neighbour_id for one in found}),
         span=standing.counted_span(g.session),
         first=here(after=None) if skip else None,
         next=here(after=skip + PAGE) if len(found) > PAGE else None,
@@ -194,8 +190,3 @@ def visits(from_id: int, to_id: int) -> str:
         newest=here(before=None) if wanted.before else None,
         older=here(before=found[PAGE - 1].key) if len(found) > PAGE else None,
     )
-
-
-def _names(merchant_ids: set[int]) -> dict[int, str]:
-    rows = g.session.execute(select(Merchant.id, Merchant.name).where(Merchant.id.in_(merchant_ids)))
-    return {row[0]: row[1] for row in rows}

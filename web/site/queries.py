@@ -104,12 +104,6 @@ def doors(
     return [Door(*row) for row in session.execute(statement.order_by(place, Merchant.id).limit(limit))]
 
 
-def names_of(session: Session, merchant_ids: set[int]) -> dict[int, str]:
-    """What open merchants are called, by id."""
-    rows = session.execute(select(Merchant.id, Merchant.name).where(Merchant.id.in_(merchant_ids)))
-    return {row[0]: row[1] for row in rows}
-
-
 def sign(session: Session, *, public_id: str, now: datetime) -> Sign | None:
     """The page of a code that works now; retired, expired, unfinished and unknown ones are all the same None."""
     row = session.execute(
