@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Date,
     ForeignKey,
@@ -94,6 +95,8 @@ class MessageWindow(Base):
     expires_at: Mapped[datetime] = mapped_column(Timestamp)
     allowance: Mapped[int] = mapped_column(SmallInteger)
     used: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    wants_offers: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    """What was written in it asked for offers: only then may it carry one."""
 
 
 class MessageState(StrEnum):

@@ -24,6 +24,7 @@ MODEL_MODULES = (
     "qrcodes.models",
     "qrcodes.counted",
     "campaigns.models",
+    "campaigns.broadcasts.models",
     "bot.models",
 )
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"

@@ -1,0 +1,1 @@
+"""Messages of a merchant to its fans: written, judged, approved, sent at most once each, and counted."""
