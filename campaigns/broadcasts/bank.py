@@ -204,7 +204,8 @@ _MONTH_FULL: Final = text(f"SELECT w.follower_id {_OF_THESE} WHERE coalesce(q.us
 _FULL: Final = text(f"""
     SELECT w.follower_id {_OF_THESE}
     WHERE coalesce(q.used, 0) >= :cap
-       OR CASE WHEN coalesce(q.week, p.week) = :week THEN coalesce(q.week_used, p.week_used) ELSE 0 END >= :week_most""")
+       OR CASE WHEN coalesce(q.week, p.week) = :week
+               THEN coalesce(q.week_used, p.week_used) ELSE 0 END >= :week_most""")
 
 
 def release(session: Session, follower_ids: Sequence[int], *, merchant_id: int | None, month: date, week: date) -> None:
