@@ -8,11 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from bot import erasers, follow_ups, notices, reconcile, retention
-<<<<<<< HEAD
-from campaigns.broadcasts import calls
-=======
-from campaigns.broadcasts import control, mass
->>>>>>> main
+from campaigns.broadcasts import calls, control, mass
 from core.clock import business_day
 from core.partitions import ensure_ahead
 from core.scheduler import Periodic
