@@ -22,6 +22,7 @@ import merchants.jobs
 import qrcodes.batches
 import qrcodes.handovers
 import qrcodes.jobs
+from campaigns.broadcasts import hello
 from core import jobs, logging, long_jobs, metrics
 from core.bell import connect, queue_named
 from core.jobs import Handler
@@ -45,6 +46,7 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     **qrcodes.handovers.HANDLERS,
     **standing.HANDLERS,
     **bot.jobs.HANDLERS,
+    **hello.HANDLERS,
     long_jobs.RUN: long_jobs.handler(LONG_JOBS),
 }
 PERIODIC: Final[Sequence[Periodic]] = bot.periodic.TASKS

@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from bot import erasers, follow_ups, notices, reconcile, retention
+from campaigns.broadcasts import hello, reports
 from core.clock import business_day
 from core.partitions import ensure_ahead
 from core.scheduler import Periodic
@@ -57,6 +58,8 @@ TASKS: Final = (
     Periodic("lost notices", notices.give_up_lost_calls, every=timedelta(seconds=30)),
     Periodic("first fans", notices.tell_of_first_fans, every=timedelta(minutes=1)),
     Periodic("ending codes", notices.tell_of_ending_codes, daily_at=time(8, 30)),
+    Periodic("missed hellos", hello.expire, every=timedelta(minutes=1)),
+    Periodic("foreign sends", reports.foreign_reports, every=timedelta(minutes=1)),
     Periodic("ambiguous followers", reconcile.owe_decisions, every=timedelta(minutes=1)),
     Periodic("due erasures", erasers.owe_due, every=timedelta(minutes=1)),
     Periodic("partitions", make_partitions, daily_at=time(0, 20)),

@@ -21,6 +21,8 @@ RETURN_WORDS: Final = ("恢复", "重新订阅")
 EVERYBODY: Final = frozenset(
     f"{all_}{what}" for all_ in ("全部", "所有") for what in ("", "的", "商户", "商家", "店", "店家", "群发", "消息")
 )
+OF_NOBODY: Final = frozenset(("优惠", "优惠消息", "消息", "群发", "群发消息", "广告", "推送", "一下", "吧", "了"))
+"""What may follow the word and names no merchant."""
 TOLD_TO: Final = ("请回复", "回复")
 """How our own answers begin what to write; some people copy that, too."""
 ALIKE: Final = 0.7
@@ -148,8 +150,8 @@ def wish_in(text: str) -> Wish | None:
             if said in (f"全部{word}", f"全{word}", f"都{word}", f"全都{word}"):
                 return Wish(wanted, is_everybody=True)
             if said.startswith(word):
-                name = said.removeprefix(word)
-                return Wish(wanted, is_everybody=True) if name in EVERYBODY else Wish(wanted, name)
+                name = "" if said.removeprefix(word) in OF_NOBODY else said.removeprefix(word)
+                return Wish(wanted, name, is_everybody=name in EVERYBODY)
     return None
 
 
