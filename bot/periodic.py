@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from bot import erasers, follow_ups, notices, reconcile, retention
-from campaigns.broadcasts import hello, reports
+from campaigns.broadcasts import control, hello, mass, reports
 from core.clock import business_day
 from core.partitions import ensure_ahead
 from core.scheduler import Periodic
@@ -53,13 +53,16 @@ def make_partitions(session: Session, now: datetime) -> None:
 
 TASKS: Final = (
     Periodic("alive", note_alive, every=timedelta(0)),
+    Periodic("broadcasts due", control.start_due, every=timedelta(0)),
+    Periodic("broadcasts", control.tidy, every=timedelta(0)),
+    Periodic("mass reports", mass.settle_by_reports, every=timedelta(seconds=30)),
+    Periodic("missed hellos", hello.expire, every=timedelta(minutes=1)),
+    Periodic("foreign sends", reports.foreign_reports, every=timedelta(minutes=1)),
     Periodic("traffic", rollups.keep_up, every=timedelta(0)),
     Periodic("lost follow-ups", follow_ups.give_up_lost_calls, every=timedelta(seconds=30)),
     Periodic("lost notices", notices.give_up_lost_calls, every=timedelta(seconds=30)),
     Periodic("first fans", notices.tell_of_first_fans, every=timedelta(minutes=1)),
     Periodic("ending codes", notices.tell_of_ending_codes, daily_at=time(8, 30)),
-    Periodic("missed hellos", hello.expire, every=timedelta(minutes=1)),
-    Periodic("foreign sends", reports.foreign_reports, every=timedelta(minutes=1)),
     Periodic("ambiguous followers", reconcile.owe_decisions, every=timedelta(minutes=1)),
     Periodic("due erasures", erasers.owe_due, every=timedelta(minutes=1)),
     Periodic("partitions", make_partitions, daily_at=time(0, 20)),

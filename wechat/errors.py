@@ -67,14 +67,6 @@ class RecipientRefused(Refused):
     """This person cannot be reached (no longer follows, window closed, switched messages off): go on with the next."""
 
 
-class WindowOver(RecipientRefused):
-    """The window has closed or holds no more: nothing was sent, and the person may open another."""
-
-
-class NotFollowing(RecipientRefused):
-    """Nobody of this openid follows: pointless until they are heard of again (BC-21)."""
-
-
 class Misconfigured(Refused):
     """Secret, IP list, permission or the account itself: nothing will work until the operator acts."""
 
@@ -124,24 +116,14 @@ KIND_BY_ERRCODE: dict[int, type[WeChatError]] = {
         ),
     ),
     **_codes(
-        WindowOver,
-        (
-            45015,  # closed, or no longer follows
-            45047,  # its messages are used up
-        ),
-    ),
-    **_codes(
-        NotFollowing,
-        (
-            40003,  # not an openid of a follower
-            43004,
-        ),
-    ),
-    **_codes(
         RecipientRefused,
         (
+            40003,  # not an openid of a follower
+            43004,  # does not follow
             43019,  # blacklisted
             43101,  # refused, or no consent left
+            45015,  # the window has closed, or no longer follows
+            45047,  # the window's messages are used up
             45080,  # wrote nothing in the last 30 seconds
             46004,  # no such user
             48002,  # switched our messages off

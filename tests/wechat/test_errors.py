@@ -10,7 +10,6 @@ from wechat.errors import (
     BadRequest,
     Misconfigured,
     NoSuchMenu,
-    NotFollowing,
     OutcomeUnknown,
     QuotaSpent,
     RecipientRefused,
@@ -19,7 +18,6 @@ from wechat.errors import (
     TokenRejected,
     WaitAMinute,
     WeChatError,
-    WindowOver,
     error_for,
 )
 
@@ -32,10 +30,8 @@ DOCUMENTED = [
     (QuotaSpent, [45009, 45028, 45029, 48006]),
     (
         RecipientRefused,
-        [43019, 43101, 45080, 46004, 48002, 49003, 50001, 50005, 62751, 70000],
+        [40003, 43004, 43019, 43101, 45015, 45047, 45080, 46004, 48002, 49003, 50001, 50005, 62751, 70000],
     ),
-    (WindowOver, [45015, 45047]),
-    (NotFollowing, [40003, 43004]),
     (
         Misconfigured,
         [40013, 40125, 40164, 40243, 48001, 48004, 48008, 50002, 61004, 89503, 89506, 89507],

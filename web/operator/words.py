@@ -103,8 +103,6 @@ TASK_ERRORS: dict[str, Any] = {
     "Misconfigured": _l("公众号的设置或权限不对，请到“账号体检”查看"),
     "TokenRejected": _l("微信不认我们的凭证，请到“账号体检”查看"),
     "RecipientRefused": _l("对方收不到消息"),
-    "WindowOver": _l("聊天窗口已经关了或用完了"),
-    "NotFollowing": _l("对方没有关注"),
     "BadRequest": _l("微信说请求不对"),
     "OutcomeUnknown": _l("没等到微信的答复，不知道成没成"),
     "Refused": _l("微信拒绝了"),
@@ -112,7 +110,7 @@ TASK_ERRORS: dict[str, Any] = {
     "KeyError": _l("没有程序会做这件事"),
 }
 TASK_STATES: dict[str, Any] = {"pending": _l("待办"), "dead": _l("放弃了"), "done": _l("已完成")}
-QUEUES: dict[str, Any] = {"default": _l("普通"), "messages": _l("消息"), "slow": _l("费时的")}
+QUEUES: dict[str, Any] = {"default": _l("普通"), "messages": _l("消息"), "slow": _l("费时的"), "broadcasts": _l("群发")}
 CODE_STATES: dict[str, Any] = {
     CodeState.PLANNED: _l("生成中"),
     CodeState.ACTIVE: _l("使用中"),
