@@ -22,11 +22,7 @@ import merchants.jobs
 import qrcodes.batches
 import qrcodes.handovers
 import qrcodes.jobs
-<<<<<<< HEAD
-from campaigns.broadcasts import freezing, hello, sending
-=======
-from campaigns.broadcasts import calls, freezing, sending
->>>>>>> bank
+from campaigns.broadcasts import calls, freezing, hello, sending
 from core import jobs, logging, long_jobs, metrics, outbox
 from core.bell import connect, queue_named
 from core.jobs import Handler
@@ -51,11 +47,8 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     **qrcodes.handovers.HANDLERS,
     **standing.HANDLERS,
     **bot.jobs.HANDLERS,
-<<<<<<< HEAD
     **hello.HANDLERS,
-=======
     **calls.HANDLERS,
->>>>>>> bank
     freezing.FREEZE: patient(freezing.freeze),
     long_jobs.RUN: long_jobs.handler(LONG_JOBS),
 }

@@ -56,9 +56,7 @@ def act(
     wish = mute.wish_in(event.content)
     if wish is None:
         return None
-    answer = mute.decide(
-        wish, known.shops, context_merchant_id=context_merchant_id, has_opted_out=known.has_opted_out
-    )
+    answer = mute.decide(wish, known.shops, context_merchant_id=context_merchant_id, has_opted_out=known.has_opted_out)
     if answer is None:
         return None
     _write(answer, event, follower_id, changes)

@@ -144,9 +144,7 @@ def _begin(session: Session, task: Task, *, now: datetime) -> _Call | None:
     if waiting is None:
         return None
     words = content.load(session, waiting.broadcast_id)[waiting.variant]
-    facts = content.facts_of_fans(
-        session, merchant_id=who["merchant_id"], follower_ids=[who["follower_id"]], now=now
-    )
+    facts = content.facts_of_fans(session, merchant_id=who["merchant_id"], follower_ids=[who["follower_id"]], now=now)
     reply = content.as_reply(words, facts[who["follower_id"]])
     calling = _take(session, who, waiting.broadcast_id)
     if calling is None:
