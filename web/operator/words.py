@@ -89,6 +89,7 @@ TASK_KINDS: dict[str, Any] = {
     "forget_old": _l("清理到期内容"),
     "send_follow_up": _l("发送后续消息"),
     "send_notice": _l("发送员工通知"),
+    "send_hello": _l("发送等下次来访的群发"),
     "create_staff_link": _l("生成登录或绑定用的码"),
     "reconcile": _l("与微信对账"),
     "long_job": _l("批量任务"),
