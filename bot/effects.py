@@ -448,7 +448,8 @@ def _write_report(event: MassSendFinished, known: Known, changes: Changes) -> No
     if event.msg_id > MOST_BIGINT:
         return
     total, filtered, sent, errors = (
-        max(-MOST_INTEGER, min(count, MOST_INTEGER)) for count in (event.total, event.filtered, event.sent, event.failed)
+        max(-MOST_INTEGER, min(count, MOST_INTEGER))
+        for count in (event.total, event.filtered, event.sent, event.failed)
     )
     changes["mass_reports"].append(
         {"msg_id": event.msg_id, "account_id": known.account_id, "reported_at": event.occurred_at,

@@ -391,9 +391,7 @@ def _greetings(arrivals: Iterable[_Arrival], known: Iterable[Known]) -> Iterable
     for arrival, what in zip(arrivals, known, strict=True):
         if arrival.effects is None or what.follower is None or arrival.effects.greets is None:
             continue
-        yield hello.row(
-            inbox_id=arrival.inbox_id, follower_id=what.follower.id, merchant_id=arrival.effects.greets
-        )
+        yield hello.row(inbox_id=arrival.inbox_id, follower_id=what.follower.id, merchant_id=arrival.effects.greets)
 
 
 def _payload(step: Step, follower_id: int) -> dict[str, Any]:

@@ -56,9 +56,7 @@ def act(
     wish = mute.wish_in(event.content)
     if wish is None:
         return None
-    answer = mute.decide(
-        wish, known.shops, context_merchant_id=context_merchant_id, has_opted_out=known.has_opted_out
-    )
+    answer = mute.decide(wish, known.shops, context_merchant_id=context_merchant_id, has_opted_out=known.has_opted_out)
     if answer is None:
         return None
     _write(answer, event, follower_id, changes)
@@ -79,7 +77,7 @@ def _write(answer: mute.Answer, event: Event, follower_id: int, changes: Changes
             changes["opt_ins"].append({"id": follower_id})
         case (
             Came.LEFT_BEFORE | Came.RETURNED_BEFORE | Came.ASKED | Came.LISTED | Came.UNCLEAR | Came.UNKNOWN
-            | Came.NOBODYS
+            | Came.NOBODYS | Came.NOTHING
         ):  # fmt: skip
             pass
         case _:
