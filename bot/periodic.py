@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from bot import erasers, follow_ups, notices, reconcile, retention
-from campaigns.broadcasts import control, hello, mass, reports
+from campaigns.broadcasts import calls, control, hello, mass, reports
 from core.clock import business_day
 from core.partitions import ensure_ahead
 from core.scheduler import Periodic
@@ -70,5 +70,7 @@ TASKS: Final = (
     Periodic("standings", standing.owe, daily_at=standing.COUNTED_AT),
     Periodic("retention", retention.owe, daily_at=time(3, 40)),
     Periodic("traffic alarms", alarms.judge_yesterday, daily_at=time(7, 0)),
+    Periodic("mass calls allotted", calls.begin_day, daily_at=calls.ALLOTTED_AT),
+    Periodic("mass calls returned", calls.return_unused, daily_at=calls.RETURNED_AT),
     Periodic("restatements", rollups.forget_restatements, daily_at=time(3, 50)),
 )

@@ -1,7 +1,7 @@
 """Leaving one merchant's broadcasts without leaving the account: what somebody means, decided without the database.
 
 "退订 王记" mutes, "恢复 王记" takes it back, "退订全部" means everybody's; "退订" alone shows a numbered list.
-The numbers count all merchants whose fan one is, by first touch, so that they stay the same from one answer to the next.
+The numbers count all merchants whose fan one is, by first touch, so that they stay the same over several answers.
 """
 
 from __future__ import annotations

@@ -95,6 +95,7 @@ TASK_KINDS: dict[str, Any] = {
     "long_job": _l("批量任务"),
     "count_traffic": _l("统计积压的流量"),
     "count_standings": _l("名次"),
+    "ask_mass_quota": _l("查询当天的群发次数"),
 }
 TASK_ERRORS: dict[str, Any] = {
     "later": _l("微信让我们过会儿再试"),
@@ -197,6 +198,10 @@ ACTIONS: dict[str, Any] = {
     "rule.adopt": _l("采用归属规则"),
     "rule.withdraw": _l("撤回归属规则"),
     "rank.policy": _l("修改名次公式"),
+    "quota.policy": _l("修改群发额度的分法"),
+    "sending.paused": _l("暂停全部群发"),
+    "sending.resumed": _l("恢复全部群发"),
+    "mass_report.labelled": _l("标注外部群发"),
     "word.add": _l("添加敏感词"),
     "word.remove": _l("删除敏感词"),
     "follower.erase": _l("删除个人资料"),
