@@ -22,6 +22,7 @@ import merchants.jobs
 import qrcodes.batches
 import qrcodes.handovers
 import qrcodes.jobs
+from campaigns.broadcasts import previews
 from core import jobs, logging, long_jobs, metrics
 from core.bell import connect, queue_named
 from core.jobs import Handler
@@ -44,6 +45,7 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     **qrcodes.jobs.HANDLERS,
     **qrcodes.handovers.HANDLERS,
     **standing.HANDLERS,
+    **previews.HANDLERS,
     **bot.jobs.HANDLERS,
     long_jobs.RUN: long_jobs.handler(LONG_JOBS),
 }
