@@ -108,7 +108,7 @@ class Transport:
         if errcode != 0:
             secrets = [str(given[name]) for given in (params, body or {}) for name in _SECRET_FIELDS if given.get(name)]
             errmsg, rid = _cleaned(answer.get("errmsg"), secrets)
-            raise error_for(path, errcode=errcode, errmsg=errmsg, rid=rid)
+            raise error_for(path, errcode=errcode, errmsg=errmsg, rid=rid, msg_id=_number(answer.get("msg_id")))
         return answer
 
     def _exchange(
@@ -227,6 +227,11 @@ def _parse(path: str, content: bytes) -> dict[str, Any]:
     if not isinstance(answer, dict):
         raise OutcomeUnknown(path, "answered with something that is not a JSON object")
     return answer
+
+
+def _number(value: object) -> int | None:
+    """A number the platform gave something, None where it gave none."""
+    return value if type(value) is int and value > 0 else None
 
 
 def _cleaned(errmsg: object, secrets: list[str]) -> tuple[str, str | None]:

@@ -103,7 +103,6 @@ def make_tables() -> None:
     )
     op.create_index("ix_send_attempt_broadcast_id", "send_attempt", ["broadcast_id"], unique=False)
     op.create_table(
-        "sending_state",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("paused_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("resume_at", sa.DateTime(timezone=True), nullable=True),
@@ -343,6 +342,7 @@ def make_tables() -> None:
         sa.Column("group_no", sa.SmallInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("size", sa.Integer(), nullable=False),
         sa.Column("month", sa.Date(), nullable=False),
+        sa.Column("week", sa.Date(), nullable=False),
         sa.Column("state", sa.Text(), server_default="planned", nullable=False),
         sa.Column("clientmsgid", sa.Text(), nullable=False),
         sa.Column("msg_id", sa.BigInteger(), nullable=True),
@@ -351,6 +351,7 @@ def make_tables() -> None:
         sa.Column("lease_until", sa.DateTime(timezone=True), nullable=True),
         sa.Column("not_before", sa.DateTime(timezone=True), nullable=True),
         sa.Column("called_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("repeat_asked", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("errcode", sa.Integer(), nullable=True),
         sa.Column("settled_at", sa.DateTime(timezone=True), nullable=True),
         sa.CheckConstraint("clientmsgid ~ '^[a-z0-9-]{1,32}$'", name=op.f("ck_send_batch_clientmsgid")),
@@ -497,18 +498,16 @@ def close_to_others() -> None:
     own = f"merchant_id = {TENANT}"
     for table in (
         "broadcast", "broadcast_words", "broadcast_template", "broadcast_recipient", "send_batch", "mass_report",
-        "fan_month_quota", "merchant_month_quota", "account_day_quota", "account_minute_quota", "call_allotment",
-        "sending_state", "unreachable", "opt_out", "short_link",
+        "fan_month_quota", "merchant_month_quota", "account_day_quota", "account_minute_quota", "call_allotment", "unreachable", "opt_out", "short_link",
     ):  # fmt: skip
         protect(table)
     protect("send_attempt", platform="SELECT, INSERT")
     append_only("send_attempt")
     protect("link_tap", platform="SELECT, INSERT, DELETE")
-    op.execute(f"GRANT SELECT, UPDATE ON quota_policy TO {PLATFORM}")
-    # How the common goods are shared is everybody's to know.
-    op.execute(f"GRANT SELECT ON quota_policy TO {MERCHANT}")
-    for table in ("account_day_quota", "sending_state"):
-        allow(table, MERCHANT, "SELECT", "true")
+    # How the common goods are shared, and whether anything is sent, is everybody's to know.
+    op.execute(f"GRANT SELECT, UPDATE ON quota_policy, sending_state TO {PLATFORM}")
+    op.execute(f"GRANT SELECT ON quota_policy, sending_state TO {MERCHANT}")
+    allow("account_day_quota", MERCHANT, "SELECT", "true")
 
     allow("broadcast", MERCHANT, "SELECT", own)
     allow("broadcast", MERCHANT, "INSERT", f"{own} AND state = 'draft' AND kind <> 'digest'",
