@@ -1,8 +1,9 @@
 """What people did after a broadcast: taps, answers, visits, leaves and mutes; and whether it was because of it.
 
 Only who was sent something counts for what followed it. Whether it made a difference is asked the other way: everybody
-who was meant to get it, got it or not, beside everybody who was held out of it, over the same days. Leaving out who
-could not be reached would compare the reachable with all.
+among whom the held out were drawn, whether they got it or not, beside those held out, over the same days. To look only
+at who got it would find a difference where there is none: who left meanwhile, or came by so seldom that the merchant's
+share went to others, is still among the held out.
 """
 
 from collections.abc import Iterator
@@ -190,7 +191,7 @@ def effects(session: Session, broadcast: Broadcast, *, now: datetime) -> Effects
             SELECT r.is_held_out, r.variant, count(*) AS people, count(v.follower_id) AS visited
             FROM (SELECT follower_id, variant, reason IS NOT DISTINCT FROM 'held_out' AS is_held_out
                   FROM broadcast_recipient
-                  WHERE broadcast_id = :id AND (route <> 'none' OR reason = 'held_out')) r
+                  WHERE broadcast_id = :id AND (route <> 'none' OR reason IN ('held_out', 'share', 'alone'))) r
             LEFT JOIN (SELECT DISTINCT follower_id FROM scan s
                        WHERE s.merchant_id = :merchant_id AND s.scanned_at >= :since AND s.scanned_at < :until
                          AND s.month BETWEEN :first_month AND :last_month

@@ -14,12 +14,13 @@ from typing import Final
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from campaigns.broadcasts import bank
+from campaigns.broadcasts.bank import Policy
 from campaigns.broadcasts.models import (
     BatchState,
     Broadcast,
     BroadcastState,
     NotReached,
-    QuotaPolicy,
     Route,
     SendingState,
 )
@@ -142,7 +143,18 @@ class Progress:
     @property
     def accepted(self) -> int:
         """Accepted by the platform, but for those it says it left out or could not send to."""
-        return max(0, self.of(Outcome.ACCEPTED) - self.filtered - self.failed)
+        return sum(self.accepted_by(route) for route in Route)
+
+    def accepted_by(self, route: Route) -> int:
+        """The same of one route; only about mass sends the platform tells more than yes."""
+        accepted = self.of(Outcome.ACCEPTED, route=route)
+        return max(0, accepted - self.filtered - self.failed) if route == Route.MASS else accepted
+
+    def people_by(self, route: Route) -> int:
+        """Everybody of one route but the held out, who have none on purpose."""
+        return sum(
+            tally.people for tally in self.tallies if tally.route == route and tally.outcome is not Outcome.HELD_OUT
+        )
 
     @property
     def uncounted(self) -> int:
@@ -266,8 +278,7 @@ def waits(session: Session, broadcast: Broadcast, done: Progress, *, now: dateti
         found.append(Wait(WaitKind.ACCOUNT, until=account.resume_at, reason=account.reason))
     has_not_started = broadcast.state == BroadcastState.APPROVED
     mass_waits = done.of(Outcome.WAITING, route=Route.MASS) > 0
-    policy = session.get(QuotaPolicy, 1)
-    if policy is not None and (has_not_started or mass_waits) and (until := quiet_until(policy, now)):
+    if (has_not_started or mass_waits) and (until := quiet_until(bank.policy(session), now)):
         found.append(Wait(WaitKind.QUIET, until=until))
     if mass_waits:
         found += _waits_for_calls(session, broadcast, now)
@@ -296,25 +307,14 @@ def _waits_for_calls(session: Session, broadcast: Broadcast, now: datetime) -> I
         yield Wait(WaitKind.ASKED)
 
 
-def quiet_until(policy: QuotaPolicy, now: datetime) -> datetime | None:
+def quiet_until(policy: Policy, now: datetime) -> datetime | None:
     """When the quiet hours end that it is in now, holidays included; None outside them."""
-    moment = now.astimezone(SHANGHAI)
-    for _day in range(len(policy.holidays) + 2):
-        if moment.date() in policy.holidays:
-            moment = datetime.combine(moment.date() + timedelta(days=1), policy.quiet_until, SHANGHAI)
-        elif _is_quiet(policy, moment.time()):
-            day = moment.date()
-            if moment.time() >= policy.quiet_until:
-                day += timedelta(days=1)
-            moment = datetime.combine(day, policy.quiet_until, SHANGHAI)
-        else:
-            break
-    return moment if moment > now else None
-
-
-def _is_quiet(policy: QuotaPolicy, at: time) -> bool:
-    begin, end = policy.quiet_from, policy.quiet_until
-    return begin <= at < end if begin <= end else at >= begin or at < end
+    moment = now
+    while policy.is_quiet(moment):
+        day = moment.astimezone(SHANGHAI).date()
+        end = datetime.combine(day, policy.quiet_until, SHANGHAI)
+        moment = end if moment < end else end + timedelta(days=1)
+    return None if moment is now else moment
 
 
 # ---- The people behind a number --------------------------------------------------------------------------------------

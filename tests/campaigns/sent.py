@@ -46,8 +46,8 @@ class Sent:
                 text("""
                     WITH made AS (
                         INSERT INTO follower (account_id, openid, person_key, status, first_seen_at, last_seen_at)
-                        SELECT (SELECT account_id FROM merchant WHERE id = :merchant), 'oSent' || lpad(n::text, 23, '0'),
-                               int8send(n), 'following', :at, :at
+                        SELECT (SELECT account_id FROM merchant WHERE id = :merchant),
+                               'oSent' || lpad(n::text, 23, '0'), int8send(n), 'following', :at, :at
                         FROM generate_series(CAST(:first AS bigint), CAST(:last AS bigint)) n RETURNING id)
                     INSERT INTO fan (merchant_id, follower_id, number, first_touch_at, last_touch_at)
                     SELECT :merchant, id, 'F' || lpad(id::text, 9, '0'), :at, :at FROM made"""),
@@ -115,7 +115,8 @@ class Sent:
                 text("""
                     INSERT INTO scan (month, inbox_id, follower_id, code_id, merchant_id, scene, scanned_at,
                                       led_to_follow, by_staff, is_test)
-                    SELECT :month, f + CAST(:round AS bigint) * 1000000000, f, :code, :merchant, 's', :at, false, :by_staff, :is_test
+                    SELECT :month, f + CAST(:round AS bigint) * 1000000000, f, :code, :merchant, 's', :at, false,
+                           :by_staff, :is_test
                     FROM unnest(CAST(:followers AS bigint[])) f"""),
                 {"month": at.date().replace(day=1), "code": code_id, "merchant": self.merchant_id, "at": at,
                  "followers": list(followers), "round": next(_numbers), "by_staff": False, "is_test": False, **marks},
