@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from datetime import UTC, datetime
 from html.parser import HTMLParser
 
@@ -15,6 +16,8 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Cache-Control": "no-cache",
 }
+# A phone has one window.
+TARGET = re.compile(r"""\starget\s*=\s*("[^"]*"|'[^']*'|[^\s>]+)""", re.IGNORECASE)
 NOT_SHOWN = frozenset({"script", "iframe", "object", "embed", "form", "link", "meta", "base"})
 
 
@@ -75,7 +78,7 @@ def show(platform: Platform, key: str) -> str | None:
     return _page(
         article["title"],
         f'<p class="by">{html.escape(author + platform.account.name)} · {day}</p>'
-        f"<article>{article['content']}</article>{more}",
+        f"<article>{TARGET.sub('', article['content'])}</article>{more}",
     )
 
 

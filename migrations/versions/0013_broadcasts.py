@@ -103,6 +103,7 @@ def make_tables() -> None:
     )
     op.create_index("ix_send_attempt_broadcast_id", "send_attempt", ["broadcast_id"], unique=False)
     op.create_table(
+        "sending_state",
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("paused_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("resume_at", sa.DateTime(timezone=True), nullable=True),

@@ -89,11 +89,13 @@ TASK_KINDS: dict[str, Any] = {
     "forget_old": _l("清理到期内容"),
     "send_follow_up": _l("发送后续消息"),
     "send_notice": _l("发送员工通知"),
+    "send_hello": _l("发送等下次来访的群发"),
     "create_staff_link": _l("生成登录或绑定用的码"),
     "reconcile": _l("与微信对账"),
     "long_job": _l("批量任务"),
     "count_traffic": _l("统计积压的流量"),
     "count_standings": _l("名次"),
+    "ask_mass_quota": _l("查询当天的群发次数"),
 }
 TASK_ERRORS: dict[str, Any] = {
     "later": _l("微信让我们过会儿再试"),
@@ -109,7 +111,7 @@ TASK_ERRORS: dict[str, Any] = {
     "KeyError": _l("没有程序会做这件事"),
 }
 TASK_STATES: dict[str, Any] = {"pending": _l("待办"), "dead": _l("放弃了"), "done": _l("已完成")}
-QUEUES: dict[str, Any] = {"default": _l("普通"), "messages": _l("消息"), "slow": _l("费时的")}
+QUEUES: dict[str, Any] = {"default": _l("普通"), "messages": _l("消息"), "slow": _l("费时的"), "broadcasts": _l("群发")}
 CODE_STATES: dict[str, Any] = {
     CodeState.PLANNED: _l("生成中"),
     CodeState.ACTIVE: _l("使用中"),
@@ -196,6 +198,10 @@ ACTIONS: dict[str, Any] = {
     "rule.adopt": _l("采用归属规则"),
     "rule.withdraw": _l("撤回归属规则"),
     "rank.policy": _l("修改名次公式"),
+    "quota.policy": _l("修改群发额度的分法"),
+    "sending.paused": _l("暂停全部群发"),
+    "sending.resumed": _l("恢复全部群发"),
+    "mass_report.labelled": _l("标注外部群发"),
     "word.add": _l("添加敏感词"),
     "word.remove": _l("删除敏感词"),
     "follower.erase": _l("删除个人资料"),
