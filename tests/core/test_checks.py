@@ -163,6 +163,40 @@ def test_the_check_sees_what_it_is_there_for(check: str, ruin: Callable[[str, st
     assert check in ruin(*PLANTS[check])
 
 
+BROADCAST = """
+    UPDATE message_window SET used = {used}, wants_offers = {wants_offers} WHERE trigger = 'message';
+    WITH one AS (
+        INSERT INTO broadcast (account_id, merchant_id, state)
+        SELECT account_id, id, 'running' FROM merchant, generate_series(1, {calls}) RETURNING id, merchant_id)
+    INSERT INTO broadcast_recipient (broadcast_id, follower_id, merchant_id, route, state, window_id)
+    SELECT one.id, w.follower_id, one.merchant_id, '{route}', '{state}', w.inbox_id
+    FROM message_window w JOIN one ON (one.merchant_id = w.merchant_id) = {is_own}
+    WHERE w.trigger = 'message'"""
+FINE = {"used": 3, "wants_offers": "true", "calls": 1, "route": "window", "state": "sent", "is_own": "true"}
+
+
+@pytest.mark.parametrize(
+    ("how", "is_seen"),
+    [
+        ({}, False),
+        ({"calls": 3}, False),
+        ({"wants_offers": "false", "route": "hello"}, False),
+        ({"used": 0, "state": "rejected"}, False),
+        ({"used": 0}, True),
+        ({"used": 0, "state": "calling"}, True),
+        ({"used": 0, "state": "unknown"}, True),
+        ({"used": 5, "calls": 4}, True),
+        ({"wants_offers": "false"}, True),
+        ({"is_own": "false"}, True),
+    ],
+)
+def test_broadcasts_in_windows_are_seen_through(
+    ruin: Callable[[str, str], dict[str, object]], how: dict[str, str | int], is_seen: bool
+) -> None:
+    """Uncounted, out of the last two, unasked, or in another merchant's conversation."""
+    assert ("bc10_windows_are_not_overspent" in ruin("", BROADCAST.format(**{**FINE, **how}))) is is_seen
+
+
 @pytest.mark.parametrize("which", ["id = (SELECT max(id) FROM audit_log)", "true"])
 def test_an_audit_log_whose_end_was_cut_off_is_seen(ruin: Callable[[str, str], dict[str, object]], which: str) -> None:
     free = "ALTER TABLE audit_log DISABLE TRIGGER USER; GRANT DELETE ON audit_log TO quanma_platform"
