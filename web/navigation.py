@@ -74,6 +74,7 @@ def operator_menu() -> tuple[Group, ...]:
         Group(
             _("平台"),
             (
+                Entry(_("额度"), "gauge", "/operator/quota", foreign_unlabelled(g.session)),
                 Entry(_("账号体检"), "stethoscope", "/operator/health"),
                 Entry(_("审计日志"), "history", "/operator/audit"),
                 Entry(_("归属规则"), "shield-check", "/operator/rules"),

@@ -67,6 +67,16 @@ FREE_SCANS = "ALTER TABLE scan DISABLE TRIGGER USER; GRANT UPDATE ON scan TO qua
 FREE_CREDITS = "ALTER TABLE attribution DISABLE TRIGGER USER; GRANT UPDATE ON attribution TO quanma_platform"
 FREE_OWNERS = "ALTER TABLE code_owner DISABLE TRIGGER USER"
 
+BATCH_CALLED = """
+    WITH called AS (
+        INSERT INTO broadcast (account_id, merchant_id, state, content_hash)
+        SELECT account_id, id, 'running', 'words' FROM merchant LIMIT 1 RETURNING id, merchant_id),
+    batch AS (
+        INSERT INTO send_batch (broadcast_id, no, merchant_id, size, month, week, clientmsgid, state)
+        SELECT id, 1, merchant_id, 0, '2026-01-01', '2026-01-26', 'qm' || id || '-1-words', 'calling' FROM called)
+    SELECT 1"""
+"""A broadcast with a batch that is being called."""
+
 PLANTS: dict[str, tuple[str, str]] = {
     "ev02_one_row_per_event": (
         "",
@@ -131,6 +141,40 @@ PLANTS: dict[str, tuple[str, str]] = {
     ),
     "qr02_owner_of_today": (FREE_OWNERS, "UPDATE code_owner SET to_at = app_now()"),
     "qr08_suspended_merchants_have_no_code": ("", "UPDATE merchant SET state = 'suspended'"),
+    "bc02_accepted_once": (
+        "",
+        """INSERT INTO send_attempt (broadcast_id, follower_id, attempt, moment, outcome)
+           SELECT 1, 1, n, 'after', 'sent' FROM generate_series(1, 2) n""",
+    ),
+    "bc04_slots_are_counted": (
+        "",
+        """INSERT INTO fan_month_quota (follower_id, month, used, week, week_used)
+           SELECT id, '2026-01-01', 1, '2026-01-05', 1 FROM follower LIMIT 1""",
+    ),
+    "bc05_shares_are_counted": (
+        "",
+        "INSERT INTO merchant_month_quota (merchant_id, month, used) SELECT id, '2026-01-01', 1 FROM merchant LIMIT 1",
+    ),
+    "bc06_no_call_at_a_months_end": (
+        "",
+        f"{BATCH_CALLED}; INSERT INTO send_attempt (broadcast_id, batch_id, attempt, moment, at)"
+        " SELECT broadcast_id, id, 1, 'before', '2026-01-31 15:58:30Z' FROM send_batch",
+    ),
+    "bc08_calls_are_counted": (
+        "",
+        "INSERT INTO send_attempt (broadcast_id, batch_id, attempt, moment) VALUES (1, 1, 1, 'before')",
+    ),
+    "bc09_batches_are_of_one_kind": ("", f"{BATCH_CALLED}; UPDATE send_batch SET size = 2"),
+    "bc12_finished_means_nothing_open": (
+        "",
+        f"{BATCH_CALLED}; UPDATE broadcast SET state = 'finished', finished_at = app_now()",
+    ),
+    "bc14_batches_have_their_own_numbers": ("", f"{BATCH_CALLED}; UPDATE send_batch SET clientmsgid = 'qm0-1-words'"),
+    "bc15_what_was_agreed_was_sent": (
+        "",
+        f"{BATCH_CALLED}; INSERT INTO send_attempt (broadcast_id, batch_id, attempt, moment, content_hash)"
+        " SELECT broadcast_id, id, 1, 'after', 'other words' FROM send_batch",
+    ),
     "bc10_windows_are_not_overspent": (
         "",
         """WITH said AS (
@@ -200,7 +244,7 @@ def test_broadcasts_in_windows_are_seen_through(
 @pytest.mark.parametrize("which", ["id = (SELECT max(id) FROM audit_log)", "true"])
 def test_an_audit_log_whose_end_was_cut_off_is_seen(ruin: Callable[[str, str], dict[str, object]], which: str) -> None:
     free = "ALTER TABLE audit_log DISABLE TRIGGER USER; GRANT DELETE ON audit_log TO quanma_platform"
-    assert ruin(free, f"DELETE FROM audit_log WHERE {which}").keys() == {"au09_audit_chain_holds"}  # noqa: S608
+    assert ruin(free, f"DELETE FROM audit_log WHERE {which}").keys() == {"au09_audit_chain_holds"}
 
 
 def test_a_role_that_may_make_roles_is_seen(servers: ServerUrls, new_database: Callable[[str], str]) -> None:

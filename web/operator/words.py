@@ -161,6 +161,17 @@ ACTORS: dict[str, Any] = {
     "follower": _l("业主"),
     "system": _l("系统"),
 }
+FOREIGN_LABELS: dict[str, Any] = {
+    "everybody": _l("发给了所有人"),
+    "some": _l("只发给一部分人"),
+    "not_counted": _l("不算名额"),
+}
+QUOTA_SORTS: dict[str, Any] = {
+    "used": _l("用得最多"),
+    "left": _l("剩得最多"),
+    "share": _l("份额最大"),
+    "calls": _l("今天次数最多"),
+}
 ACTIONS: dict[str, Any] = {
     "invitation accepted": _l("接受邀请"),
     "signed in": _l("登录"),
@@ -263,6 +274,8 @@ TABLES: dict[str, dict[str, Any]] = {
     "actor": ACTORS,
     "alarm": ALARMS,
     "action": ACTIONS,
+    "foreign_label": FOREIGN_LABELS,
+    "quota_sort": QUOTA_SORTS,
     "verdict": VERDICTS,
 }
 
