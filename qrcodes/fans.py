@@ -95,13 +95,14 @@ def _called(code_id: str, own: str) -> str:
         ORDER BY h.id DESC LIMIT 1) given_{own} ON true"""
 
 
+_ACQUIRED = """
+    EXISTS (SELECT 1 FROM follow_episode e JOIN attribution a ON a.id = e.attribution_id
+            WHERE e.follower_id = f.follower_id AND e.voided_at IS NULL AND a.merchant_id = f.merchant_id
+              AND e.started_at = (SELECT max(started_at) FROM follow_episode l
+                                  WHERE l.follower_id = f.follower_id AND l.voided_at IS NULL))"""
 _FANS = f"""
     SELECT f.number, w.status = 'following' AS following,
-           EXISTS (
-               SELECT 1 FROM follow_episode e JOIN attribution a ON a.id = e.attribution_id
-               WHERE e.follower_id = f.follower_id AND e.voided_at IS NULL AND a.merchant_id = f.merchant_id
-                 AND e.started_at = (SELECT max(started_at) FROM follow_episode l
-                                     WHERE l.follower_id = f.follower_id AND l.voided_at IS NULL)) AS acquired,
+           {_ACQUIRED} AS acquired,
            f.first_code_id, coalesce(first_code.label, given_first_code.label) AS first_code, f.last_code_id,
            coalesce(last_code.label, given_last_code.label) AS last_code,
            first_code.id IS NOT NULL AS has_first_code, last_code.id IS NOT NULL AS has_last_code,
@@ -148,17 +149,29 @@ _CONDITIONS = {
 """By the field of `Filter` that asks for them; `acquired_only` is asked of the finished row."""
 
 
+def conditions(merchant_id: int, wanted: Filter) -> tuple[str, dict[str, Any]]:
+    """Whom a filter means, as SQL conditions on `fan f` and its `follower w`, with their parameters.
+
+    For statements over whole audiences, where reading each fan's labels and tags would cost more than all the rest.
+    """
+    given = _given(merchant_id, wanted)
+    asked = [sql for name, sql in {**_CONDITIONS, "acquired_only": _ACQUIRED}.items() if given.get(name)]
+    return " AND ".join(("f.merchant_id = :merchant_id AND f.erased_at IS NULL", *asked)), given
+
+
+def _given(merchant_id: int, wanted: Filter) -> dict[str, Any]:
+    """The parameters of the conditions that are given."""
+    given = {name: value for name, value in asdict(wanted).items() if value}
+    search = str(given.get("search", "")).strip()
+    number = search.upper().replace("-", "").replace("%", "").replace("_", "")
+    return {**given, "merchant_id": merchant_id, "search": search, "number": number}
+
+
 def _matching(merchant_id: int, wanted: Filter | None, *more: str) -> tuple[str, dict[str, Any]]:
     """The rows of those whom a filter means, as SQL, with its parameters."""
-    given = {name: value for name, value in asdict(wanted or Filter()).items() if value}
-    conditions = [*more, *(sql for name, sql in _CONDITIONS.items() if name in given)]
-    search = str(given.get("search", "")).strip()
-    given |= {
-        "merchant_id": merchant_id,
-        "search": search,
-        "number": search.upper().replace("-", "").replace("%", "").replace("_", ""),
-    }
-    rows = f"SELECT * FROM ({_FANS} {' '.join(f'AND {one}' for one in conditions)}) fans"
+    given = _given(merchant_id, wanted or Filter())
+    asked = [*more, *(sql for name, sql in _CONDITIONS.items() if given.get(name))]
+    rows = f"SELECT * FROM ({_FANS} {' '.join(f'AND {one}' for one in asked)}) fans"
     return (f"{rows} WHERE acquired" if "acquired_only" in given else rows), given
 
 

@@ -45,6 +45,9 @@ USERS_PER_BATCH: Final = 100
 # Messages
 TEXT_MAX_BYTES: Final = 2_048
 
+# Mass sends
+MASS_PER_FOLLOWER_MONTH: Final = 4
+
 # Material
 IMAGE_MAX_BYTES: Final = 10 * 1024 * 1024
 

@@ -332,6 +332,8 @@ class SendBatch(Base):
     """How many it was when it was called; who left or muted before is taken out."""
     month: Mapped[date] = mapped_column(Date)
     """The Shanghai month whose slots it holds."""
+    week: Mapped[date] = mapped_column(Date)
+    """The Monday of the week in which they were reserved."""
     state: Mapped[str] = mapped_column(Text, server_default=BatchState.PLANNED, info=PLAIN)
     clientmsgid: Mapped[str] = mapped_column(Text, unique=True, info=PLAIN)
     msg_id: Mapped[int | None] = mapped_column(BigInteger, unique=True)
@@ -342,6 +344,8 @@ class SendBatch(Base):
     """On real time: the platform asked us to wait."""
     called_at: Mapped[datetime | None] = mapped_column(Timestamp)
     """Of the first call, on the application's clock: for how long the platform knows the clientmsgid."""
+    repeat_asked: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
+    """The operator wants a lost answer asked for again, under the same clientmsgid."""
     errcode: Mapped[int | None] = mapped_column(Integer)
     settled_at: Mapped[datetime | None] = mapped_column(Timestamp)
 
