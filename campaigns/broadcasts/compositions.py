@@ -94,15 +94,16 @@ def _covers(fans: Counts) -> dict[int, list[int]]:
     """
     popular = {bit: sum(people for mask, people in fans.items() if mask & bit) for bit in _bits(_union(fans))}
     start = {short for mask in fans for short in _cut(mask, popular)}
-    found = set(sorted(start, key=lambda one: -sum(p for mask, p in fans.items() if one & mask == one)))
-    edge = found
+    found = set(start)
+    edge = set(start)
     while edge and len(found) <= 4 * MOST_CANDIDATES:
         edge = {one & other for one in edge for other in start} - found - {0}
         found |= edge
     covers = {one: [mask for mask in fans if one & mask == one] for one in found}
     people = {one: sum(fans[mask] for mask in masks) for one, masks in covers.items()}
-    kept = sorted((one for one in found if people[one] >= SMALLEST_GROUP), key=lambda o: (-o.bit_count() * people[o], o))
-    return {one: covers[one] for one in kept[:MOST_CANDIDATES]}
+    worthwhile = [one for one in found if people[one] >= SMALLEST_GROUP]
+    worthwhile.sort(key=lambda one: (-one.bit_count() * people[one], one))
+    return {one: covers[one] for one in worthwhile[:MOST_CANDIDATES]}
 
 
 def _cut(mask: int, popular: Mapping[int, int]) -> set[int]:
