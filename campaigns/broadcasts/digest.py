@@ -264,7 +264,9 @@ def forecast(session: Session, digest_id: int, *, now: datetime) -> Forecast:
         audience=sum(row.people for row in crowd),
         missed=_missed(crowd, given),
         unlimited=sum(
-            people * min(mask.bit_count(), compositions.MOST_ARTICLES) for mask, people in counts.items() if people >= SMALLEST_GROUP
+            people * min(mask.bit_count(), compositions.MOST_ARTICLES)
+            for mask, people in counts.items()
+            if people >= SMALLEST_GROUP
         ),
         calls_left=_calls_left(session, policy, now),
     )
