@@ -22,7 +22,8 @@ import merchants.jobs
 import qrcodes.batches
 import qrcodes.handovers
 import qrcodes.jobs
-from core import jobs, logging, long_jobs, metrics
+from campaigns.broadcasts import freezing, sending
+from core import jobs, logging, long_jobs, metrics, outbox
 from core.bell import connect, queue_named
 from core.jobs import Handler
 from core.long_jobs import Work
@@ -32,6 +33,7 @@ from core.servers import ensure_servers
 from core.settings import load_settings
 from qrcodes import rules, standing
 from qrcodes.posters import jobs as posters
+from wechat.patience import patient
 
 LONG_JOBS: Final[Mapping[str, Work]] = {
     rules.REPLAY: rules.replay,
@@ -45,6 +47,7 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     **qrcodes.handovers.HANDLERS,
     **standing.HANDLERS,
     **bot.jobs.HANDLERS,
+    freezing.FREEZE: patient(freezing.freeze),
     long_jobs.RUN: long_jobs.handler(LONG_JOBS),
 }
 PERIODIC: Final[Sequence[Periodic]] = bot.periodic.TASKS
@@ -69,6 +72,8 @@ def drain(queue: str) -> int:
     """The one RQ job there is: do what is due in a queue's outbox; returns how many tasks were taken."""
     try:
         taken = jobs.drain(runtime(), HANDLERS, queue, is_told_to_stop=lambda: bool(_told_to_stop))
+        if queue == outbox.BROADCASTS:
+            taken += _send_broadcasts()
         # This process ends right after the job, and its bell with it.
         runtime().bell.flush()
         return taken
@@ -76,6 +81,18 @@ def drain(queue: str) -> int:
         # RQ's own line about it is cut short, since it quotes what the error says.
         log.exception("queue not drained", queue=queue)
         raise
+
+
+def _send_broadcasts() -> int:
+    """Recipients are a queue of their own: they are claimed and settled by hundreds, not task by task."""
+    settings = load_settings()
+    # This process lives for one job and forks no more, so it may keep its connections.
+    pooled = Runtime.build(settings, ensure_servers(settings))
+    try:
+        return sending.drain(pooled, is_told_to_stop=lambda: bool(_told_to_stop))
+    finally:
+        pooled.bell.flush()
+        pooled.database.dispose()
 
 
 _told_to_stop: list[int] = []

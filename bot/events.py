@@ -211,7 +211,10 @@ class LocationReported(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MassSendFinished(Event):
-    """A mass send ended, ours or one from the console. Counts are as given, however odd."""
+    """A mass send ended, ours or one from the console. Counts are as given, however odd.
+
+    Followers beyond their month's allowance, or gone, are in `total` and not in `filtered`.
+    """
 
     kind: ClassVar[str] = "mass_send_finished"
     has_sender: ClassVar[bool] = False

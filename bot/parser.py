@@ -341,9 +341,12 @@ def _event(name: str, envelope: _Envelope, leaves: Mapping[str, str]) -> Event: 
                 longitude=_degrees(leaves.get("Longitude", ""), 180),
             )
         case "masssendjobfinish":
+            msg_id = _id(text("MsgID"))
+            # A batch ends once, whoever seems to send the news and whenever they were sent.
+            envelope["dedupe_key"] = f"{events.MassSendFinished.kind}:{msg_id}"
             return events.MassSendFinished(
                 **envelope,
-                msg_id=_id(text("MsgID")),
+                msg_id=msg_id,
                 status=text("Status"),
                 total=_count(text("TotalCount")),
                 filtered=_count(text("FilterCount")),

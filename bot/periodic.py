@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from bot import erasers, follow_ups, notices, reconcile, retention
+from campaigns.broadcasts import control, mass
 from core.clock import business_day
 from core.partitions import ensure_ahead
 from core.scheduler import Periodic
@@ -52,6 +53,9 @@ def make_partitions(session: Session, now: datetime) -> None:
 
 TASKS: Final = (
     Periodic("alive", note_alive, every=timedelta(0)),
+    Periodic("broadcasts due", control.start_due, every=timedelta(0)),
+    Periodic("broadcasts", control.tidy, every=timedelta(0)),
+    Periodic("mass reports", mass.settle_by_reports, every=timedelta(seconds=30)),
     Periodic("traffic", rollups.keep_up, every=timedelta(0)),
     Periodic("lost follow-ups", follow_ups.give_up_lost_calls, every=timedelta(seconds=30)),
     Periodic("lost notices", notices.give_up_lost_calls, every=timedelta(seconds=30)),

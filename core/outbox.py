@@ -21,7 +21,9 @@ MESSAGES: Final = "messages"
 """Customer-service messages have a queue of their own: their windows are a minute long."""
 SLOW: Final = "slow"
 """Work of minutes or hours, such as comparing all followers: nothing quick waits behind it."""
-QUEUES: Final = (DEFAULT, MESSAGES, SLOW)
+BROADCASTS: Final = "broadcasts"
+"""Messages of merchants to their fans: thousands at a time, which nobody waits for."""
+QUEUES: Final = (DEFAULT, MESSAGES, SLOW, BROADCASTS)
 
 LEASE = timedelta(seconds=60)
 MAX_FAILURES = 12

@@ -13,7 +13,7 @@ from dataclasses import asdict
 
 from aiohttp import web
 
-from sandbox import actions, pictures
+from sandbox import actions, mass, pictures
 from sandbox.account import Mode
 from sandbox.actions import Impossible, Push
 from sandbox.faults import BadRule, parse_rule
@@ -73,6 +73,7 @@ class Control:
             ("GET", "/sandbox/media/{media_id}", self.media),
             ("POST", "/sandbox/decode", self.decode),
             ("GET", "/sandbox/log", self.log),
+            ("POST", "/sandbox/console-send", self.console_send),
             ("GET", "/sandbox/faults", self.faults),
             ("POST", "/sandbox/faults", self.change_faults),
             ("DELETE", "/sandbox/faults", self.clear_faults),
@@ -315,6 +316,21 @@ class Control:
             after = max(after, self._platform.log.last - _number(request, "tail", 0))
         lines = await asyncio.to_thread(self._platform.log.read, after=after, limit=limit)
         return web.Response(body=lines, content_type="application/x-ndjson", charset="utf-8")
+
+    async def console_send(self, request: web.Request) -> web.Response:
+        """A mass send by hand at mp.weixin.qq.com, to these people or, without openids, to every follower."""
+        wish = await _object(request)
+        text, openids = wish.get("text"), wish.get("openids")
+        people = self._platform.state.people.rows
+        if set(wish) - {"text", "openids"} or not isinstance(text, str) or not text:
+            raise Impossible("群发要有 text，还可以有 openids。", 400)
+        if openids is None:
+            openids = [person.openid for person in people.values() if person.following]
+        if not isinstance(openids, list) or not all(isinstance(one, str) and one in people for one in openids):
+            raise Impossible("openids 是认识的人的列表，或者 null。", 400)
+        job = mass.send_by_hand(self._platform, [people[one] for one in dict.fromkeys(openids)], text)
+        self._platform.journal.flush()
+        return _json({"msg_id": job.msg_id, "total": job.total, "filtered": job.filtered})
 
     async def faults(self, _: web.Request) -> web.Response:
         """The rules in force."""

@@ -1,4 +1,11 @@
-"""Faults on demand: rules that make the platform misbehave for the next calls or pushes."""
+"""Faults on demand: rules that make the platform misbehave for the next calls or pushes.
+
+For a call, `errcode` refuses it. With `"accept": true` the call is carried out and answered with that errcode all the
+same, its own ids beside it. Without, an `errcode` of 45065 names the batch in `msg_id`, else the latest one: somebody
+else's. `mass_status`, such as "err(20001)", lets a mass send be accepted and then end so; it reaches nobody.
+
+For a push, `latency_ms` comes first; a mass send stays SENDING until its MASSSENDJOBFINISH leaves or is dropped.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +14,14 @@ from dataclasses import asdict, dataclass, field
 
 from sandbox.jsontext import JsonObject
 
-API_DEEDS = frozenset({"latency_ms", "errcode", "errmsg", "lost_reply", "html", "truncate", "status", "revoke_token"})
+API_DEEDS = frozenset(
+    {
+        *("latency_ms", "errcode", "errmsg", "lost_reply", "html", "truncate", "status", "revoke_token"),
+        *("accept", "msg_id", "mass_status"),
+    }
+)
 PUSH_DEEDS = frozenset({"latency_ms", "lost_reply", "drop", "duplicate", "reorder"})
-NUMBERS = frozenset({"latency_ms", "errcode", "status", "duplicate"})
+NUMBERS = frozenset({"latency_ms", "errcode", "status", "duplicate", "msg_id"})
 
 
 class BadRule(ValueError):
@@ -73,4 +85,8 @@ def parse_rule(value: object) -> Rule:
         raise BadRule(f"do has one of {', '.join(sorted(known))}")
     if any(not isinstance(do[name], int) or isinstance(do[name], bool) for name in NUMBERS & set(do)):
         raise BadRule(f"{', '.join(sorted(NUMBERS))} are numbers")
+    if {"accept", "msg_id"} & set(do) and "errcode" not in do:
+        raise BadRule("accept and msg_id say more about an errcode")
+    if not isinstance(do.get("mass_status", ""), str):
+        raise BadRule("mass_status is a text")
     return Rule(push=push, do=do, path=match.get("path"), event=match.get("event"), next=count)

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from urllib.parse import urlencode
@@ -91,15 +92,20 @@ class Pusher:
             raise RuntimeError("open() comes first")
         return self._session
 
-    async def push(self, openid: str, event: JsonObject) -> Outcome:
-        """Deliver an event in its turn and show the reply in the person's chat."""
-        turn = self._turns.setdefault(openid, asyncio.Lock())
+    async def push(
+        self, openid: str, event: JsonObject, *, turn_of: str = "", leaving: Callable[[], None] = lambda: None
+    ) -> Outcome:
+        """Deliver an event in its turn and show the reply in the person's chat; `leaving` is called as it sets off."""
+        turn = self._turns.setdefault(turn_of or openid, asyncio.Lock())
         async with turn:
             fault = self._faults.take_push(_kind(event))
             if fault.get("reorder"):
                 self._held.setdefault(openid, deque()).append(event)
                 self._note(openid, event, verdict="held", fault=fault)
+                leaving()
                 return Outcome(event)
+            await asyncio.sleep(fault.get("latency_ms", 0) / 1000)
+            leaving()
             outcome = await self._with_fault(openid, event, fault)
             for held in self._held.pop(openid, ()):
                 await self._deliver(openid, held, lose_reply=False)
@@ -109,7 +115,6 @@ class Pusher:
         if fault.get("drop"):
             self._note(openid, event, verdict="dropped", fault=fault)
             return Outcome(event)
-        await asyncio.sleep(fault.get("latency_ms", 0) / 1000)
         outcome = await self._deliver(openid, event, lose_reply=bool(fault.get("lost_reply")))
         for _ in range(fault.get("duplicate", 0)):
             outcome.deliveries.append(await self._attempt(openid, event, len(outcome.deliveries) + 1, Outcome(event)))
@@ -222,7 +227,7 @@ class Pusher:
             msg_type=event.get("MsgType"),
             event=event.get("Event"),
             event_key=event.get("EventKey"),
-            msg_id=event.get("MsgId"),
+            msg_id=event.get("MsgId", event.get("MsgID")),
             create_time=event.get("CreateTime"),
             **facts,
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from sandbox import pictures
+from sandbox import articles, mass, pictures
 from sandbox.api.dispatch import Dispatcher
 from sandbox.control import Control
 from sandbox.oauth import AuthorizePages
@@ -28,6 +28,7 @@ def build(platform: Platform) -> web.Application:
         [
             web.get("/", pages.phone),
             web.get("/cgi-bin/showqrcode", pages.qr_picture),
+            web.get("/s/{page}", pages.article),
             web.get(r"/mmbiz_{ending:\w+}/{media_id}/0", pages.picture),
             *AuthorizePages(platform).routes(),
         ]
@@ -40,6 +41,7 @@ def build(platform: Platform) -> web.Application:
 
     async def lifetime(_: web.Application) -> AsyncIterator[None]:
         await platform.open()
+        mass.resume(platform)
         yield
         await platform.close()
 
@@ -66,6 +68,13 @@ class Pages:
             raise web.HTTPNotFound
         picture = await asyncio.to_thread(pictures.qr_jpeg, code.url)
         return web.Response(body=picture, content_type="image/jpeg")
+
+    async def article(self, request: web.Request) -> web.Response:
+        """An article, as long as its author has not deleted it."""
+        shown = articles.show(self._platform, request.match_info["page"])
+        if shown is None:
+            raise web.HTTPNotFound
+        return web.Response(text=shown, content_type="text/html", headers=articles.HEADERS)
 
     async def picture(self, request: web.Request) -> web.Response:
         """A permanent picture by the address the API gave for it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import secrets
+import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,6 +19,8 @@ from sandbox.jsontext import JsonObject
 
 HOUR = 3600
 ACCOUNT_NAME = "account_name"  # in `values`: what the account was renamed to
+LATEST_MSG_ID = "latest_msg_id"  # in `values`
+EVERYBODY = ""  # in the journal of chats: no openid, but a message to many
 CHAT_MEMORY = 500  # messages of one person kept for the phone; the log keeps all
 
 AVATARS = "🐼🦊🐯🐨🐰🐸🐧🦉🐳🌻🍊🍉🍓🥟🍜🎈"
@@ -148,6 +151,98 @@ class Tag:
     name: str
 
 
+@dataclass
+class Draft:
+    """Articles together, by media id; once sent they are no draft any more but can be sent again."""
+
+    media_id: str
+    articles: list[JsonObject]
+    created_at: int
+    updated_at: int
+    in_box: bool = True
+
+
+@dataclass
+class Page:
+    """Where the public reads one article of a draft."""
+
+    media_id: str
+    index: int
+    deleted: bool = False
+
+
+class JobState(StrEnum):
+    """How far a mass send is, in the platform's words."""
+
+    SENDING = "SENDING"
+    SUCCESS = "SEND_SUCCESS"
+    FAIL = "SEND_FAIL"
+    DELETED = "DELETE"
+
+
+@dataclass
+class MassJob:
+    """One accepted mass send; who got it stands in `Deliveries`."""
+
+    msg_id: int
+    kind: str
+    media_id: str
+    accepted_at: float
+    total: int
+    filtered: int  # how many remained after filtering: the platform's FilterCount
+    verdict: str = "send success"
+    state: str = JobState.SENDING
+
+
+@dataclass
+class ClientMsgId:
+    """A name under which a mass send was accepted, and when it was last tried."""
+
+    msg_id: int
+    accepted_at: float
+    tried_at: float
+
+
+class Deliveries:
+    """Who got which mass send: one journal line a send, and how many of a month somebody got."""
+
+    name = "deliveries"
+
+    def __init__(self, journal: Journal) -> None:
+        self._of: dict[str, JsonObject] = {}
+        self._counts: dict[str, dict[str, int]] = {}
+        self._journal = journal
+        journal.register(self)
+
+    def add(self, msg_id: int, month: str, openids: list[str]) -> None:
+        """Somebody got this; it counts in this month."""
+        value = {"month": month, "openids": openids}
+        self.replay(str(msg_id), value)
+        self._journal.note(self.name, str(msg_id), value)
+
+    def in_month(self, month: str) -> dict[str, int]:
+        """How many mass sends each person got in a month; who got none is missing."""
+        return self._counts.setdefault(month, {})
+
+    def replay(self, key: str, value: Any) -> None:
+        """Take over one journal line, once."""
+        if key in self._of:
+            return
+        self._of[key] = value
+        counts = self.in_month(value["month"])
+        for openid in value["openids"]:
+            counts[openid] = counts.get(openid, 0) + 1
+
+    def entries(self) -> Iterator[tuple[str, Any]]:
+        """Every mass send with its people."""
+        yield from list(self._of.items())
+
+    def clear(self) -> None:
+        """Forget all mass sends."""
+        self._of.clear()
+        self._counts.clear()
+
+
 class Chat:
     """One person's conversation with the account."""
 
@@ -184,9 +279,23 @@ class Chats:
         self._journal.note(self.name, openid, message)
         return message
 
+    def add_to_all(self, openids: list[str], message: JsonObject) -> None:
+        """Append the same message to many conversations, as one line of the journal."""
+        numbers = {openid: self.of(openid).last + 1 for openid in openids}
+        value = {"to": numbers, "message": message}
+        self.replay(EVERYBODY, value)
+        self._journal.note(self.name, EVERYBODY, value)
+
     def replay(self, key: str, value: Any) -> None:
-        """One message is appended; a list replaces the conversation."""
-        if isinstance(value, list):
+        """One message is appended, to one or to many; a list replaces the conversation."""
+        if key == EVERYBODY:
+            message = value["message"]
+            for openid, number in value["to"].items():
+                chat = self._chats.get(openid)
+                if chat is None:
+                    chat = self._chats[openid] = Chat()
+                chat.add({"n": number, **message})
+        elif isinstance(value, list):
             self._chats[key] = Chat()
             for message in value:
                 self._chats[key].add(message)
@@ -267,12 +376,33 @@ class State:
         self.oauth_codes: Table[Grant] = Table(journal, "oauth_codes", lambda value: Grant(**value))
         self.oauth_tokens: Table[Grant] = Table(journal, "oauth_tokens", lambda value: Grant(**value))
         self.tags: Table[Tag] = Table(journal, "tags", lambda value: Tag(**value))
+        self.drafts: Table[Draft] = Table(journal, "drafts", lambda value: Draft(**value))
+        self.pages: Table[Page] = Table(journal, "pages", lambda value: Page(**value))
+        self.mass_jobs: Table[MassJob] = Table(journal, "mass_jobs", lambda value: MassJob(**value))
+        self.client_msg_ids: Table[ClientMsgId] = Table(journal, "client_msg_ids", lambda value: ClientMsgId(**value))
+        self.deliveries = Deliveries(journal)
         self.counters: Table[int] = Table(journal, "counters", int)
         self.values: Table[Any] = Table(journal, "values", lambda value: value)
 
     def count(self, name: str) -> int:
         """Add one to a counter and say what it is now."""
         return self.counters.put(name, (self.counters.get(name) or 0) + 1)
+
+    # Mass sends
+
+    @property
+    def latest_msg_id(self) -> int:
+        """The id of the latest mass send or preview, 0 before the first."""
+        return int(self.values.get(LATEST_MSG_ID) or 0)
+
+    def new_msg_id(self) -> int:
+        """Larger than every one before, even than those of a platform that was reset."""
+        return int(self.values.put(LATEST_MSG_ID, max(self.latest_msg_id + 1, time.time_ns() // 1_000_000)))
+
+    def pages_of(self, media_id: str) -> list[str]:
+        """The pages of a draft's articles, in their order."""
+        found = [(page.index, key) for key, page in self.pages.rows.items() if page.media_id == media_id]
+        return [key for _, key in sorted(found)]
 
     # People
 

@@ -17,16 +17,22 @@ import wechatpy.client
 from core.database import Database
 from core.runtime import Runtime
 from core.settings import Settings
-from wechat import limits
+from wechat import limits, mass
 from wechat.errors import BadRequest, NoSuchMenu, OutcomeUnknown, TokenRejected
+from wechat.mass import DraftArticle, MassAccepted, MassContent, MassState, Quota
 from wechat.tokens import Token, TokenEndpoint, TokenStore
 from wechat.transport import Files, Transport
 
 _READS: Final = frozenset(
-    {"callback/check", "getcallbackip", "menu/get", "user/get", "user/info", "user/info/batchget"}
+    {
+        *("callback/check", "getcallbackip", "menu/get", "user/get", "user/info", "user/info/batchget"),
+        *("message/mass/get", "message/mass/speed/get", "openapi/quota/get"),
+    }
 )
 _PAUSES_WHEN_BUSY: Final = (0.2, 0.8)
 """Seconds between the tries of a call that changes nothing. All others are made once."""
+
+_CUSTOM_SEND: Final = "cgi-bin/message/custom/send"
 
 T = TypeVar("T")
 
@@ -174,17 +180,17 @@ class WeChatClient:
     def send_text(self, openid: str, text: str) -> None:
         """A text message; at most 2,048 bytes, simple links allowed."""
         if len(text.encode("utf-8", "surrogatepass")) > limits.TEXT_MAX_BYTES:
-            raise BadRequest("cgi-bin/message/custom/send", "the text is longer than 2048 bytes")
-        self._sent(self._calls.message.send_text(openid, text))
+            raise BadRequest(_CUSTOM_SEND, "the text is longer than 2048 bytes")
+        self._done(_CUSTOM_SEND, self._calls.message.send_text(openid, text))
 
     def send_image(self, openid: str, media_id: str) -> None:
         """A picture uploaded before."""
-        self._sent(self._calls.message.send_image(openid, media_id))
+        self._done(_CUSTOM_SEND, self._calls.message.send_image(openid, media_id))
 
     def send_news(self, openid: str, *, title: str, description: str, url: str, picurl: str) -> None:
         """A card with picture and link; the platform takes exactly one per message."""
         article = {"title": title, "description": description, "url": url, "picurl": picurl}
-        self._sent(self._calls.message.send_articles(openid, [article]))
+        self._done(_CUSTOM_SEND, self._calls.message.send_articles(openid, [article]))
 
     def send_menu(self, openid: str, *, head: str, items: Sequence[MenuItem], tail: str = "") -> None:
         """A question with answers to tap."""
@@ -193,13 +199,76 @@ class WeChatClient:
             "list": [{"id": item.id, "content": item.content} for item in items],
             "tail_content": tail,
         }
-        self._sent(self._calls.message.send_msg_menu(openid, menu))
+        self._done(_CUSTOM_SEND, self._calls.message.send_msg_menu(openid, menu))
 
-    def _sent(self, answer: Any) -> None:
-        """Many replies may lack an errcode when all is well; that of a send is documented to have it."""
-        _field("cgi-bin/message/custom/send", answer, "errcode", int)
+    # Mass sends: accepted is not delivered, and a repeated clientmsgid is recognised for a day
+
+    def mass_send(self, openids: Sequence[str], content: MassContent, clientmsgid: str) -> MassAccepted:
+        """Hand over one batch of 2 to 10,000 people.
+
+        `AlreadyAccepted` says that the platform has this clientmsgid, `WaitAMinute` that it was tried again too fast.
+        """
+        path = "cgi-bin/message/mass/send"
+        body = mass.send_body(openids, content, clientmsgid)
+        answer = self._calls.post("message/mass/send", data=body)
+        self._done(path, answer)
+        data_id = _field(path, answer, "msg_data_id", int) if "msg_data_id" in answer else None
+        return MassAccepted(_id(path, answer, "msg_id"), data_id)
+
+    def mass_state(self, msg_id: int) -> MassState:
+        """How far a batch is."""
+        path = "cgi-bin/message/mass/get"
+        answer = self._calls.post("message/mass/get", data={"msg_id": str(msg_id)})
+        status = _word(path, answer, "msg_status")
+        if status not in set(MassState):
+            raise OutcomeUnknown(path, "answered with a state it does not document")
+        return MassState(status)
+
+    def mass_delete(self, msg_id: int, article_idx: int = 0) -> None:
+        """Take an article's page away, or with 0 all of them, for every batch that showed it; cards in chats stay."""
+        path = "cgi-bin/message/mass/delete"
+        if not 0 <= article_idx <= limits.ARTICLES_MAX:
+            raise BadRequest(path, "articles are numbered from 1, 0 means all")
+        self._done(path, self._calls.post("message/mass/delete", data={"msg_id": msg_id, "article_idx": article_idx}))
+
+    def mass_preview(self, openid: str, content: MassContent) -> None:
+        """Show one person what it will look like; a hundred times a day."""
+        path = "cgi-bin/message/mass/preview"
+        body = {"touser": openid, **mass.content_body(path, content)}
+        body.pop("send_ignore_reprint", None)
+        self._done(path, self._calls.post("message/mass/preview", data=body))
+
+    def mass_speed(self) -> int:
+        """From 0, the fastest, to 4."""
+        path = "cgi-bin/message/mass/speed/get"
+        return _field(path, self._calls.post("message/mass/speed/get", data={}), "speed", int)
+
+    def set_mass_speed(self, level: int) -> None:
+        """How fast the platform sends what it accepts."""
+        path = "cgi-bin/message/mass/speed/set"
+        if level not in limits.MASS_SPEEDS:
+            raise BadRequest(path, "the speed is 0 to 4")
+        self._done(path, self._calls.post("message/mass/speed/set", data={"speed": level}))
+
+    def _done(self, path: str, answer: Any) -> None:
+        """What changes something is documented to say so with an errcode, unlike what is asked."""
+        _field(path, answer, "errcode", int)
 
     # Material and menu
+
+    def add_draft(self, articles: Sequence[DraftArticle]) -> str:
+        """Put articles together; the media id is what `MassArticles` sends."""
+        path = "cgi-bin/draft/add"
+        return _word(path, self._calls.post("draft/add", data=mass.draft_body(path, articles)), "media_id")
+
+    def upload_content_image(self, content: bytes, filename: str) -> str:
+        """Store a picture for the inside of articles; the url is what their HTML may show. Not counted as material."""
+        path = "cgi-bin/media/uploadimg"
+        kind = _image_type(content)
+        if kind == "image/gif" or not 1 <= len(content) <= limits.CONTENT_IMAGE_MAX_BYTES:
+            raise BadRequest(path, "a picture in an article is a JPEG or PNG of less than 1 MB")
+        answer = self._calls.post("media/uploadimg", files={"media": (filename, content, kind)})
+        return _word(path, answer, "url")
 
     def add_permanent_image(self, content: bytes, filename: str) -> UploadedImage:
         """Store a picture for good; counts against 100,000."""
@@ -223,6 +292,14 @@ class WeChatClient:
         return _field("cgi-bin/menu/get", answer, "menu", dict)
 
     # The account itself
+
+    def quota(self, api: str) -> Quota:
+        """Today's allowance of one API, named as in `/cgi-bin/message/mass/send`."""
+        path = "cgi-bin/openapi/quota/get"
+        if not api.startswith("/cgi-bin/"):
+            raise BadRequest(path, "an API is named by its whole path")
+        found = _field(path, self._calls.post("openapi/quota/get", data={"cgi_path": api}), "quota", dict)
+        return Quota(*(_field(path, found, name, int) for name in ("daily_limit", "used", "remain")))
 
     def callback_ips(self) -> list[str]:
         """From where the platform calls us. Needs a token and a listed IP, so it also proves both."""
@@ -325,6 +402,13 @@ def _word(path: str, answer: Any, name: str) -> str:
     value = _field(path, answer, name, str)
     if not value:
         raise OutcomeUnknown(path, f"answered with an empty {name}")
+    return value
+
+
+def _id(path: str, answer: Any, name: str) -> int:
+    value = _field(path, answer, name, int)
+    if value <= 0:
+        raise OutcomeUnknown(path, f"answered without a proper {name}")
     return value
 
 

@@ -6,6 +6,7 @@ they arrive, and no exception of the HTTP library hangs behind ours, since those
 """
 
 from collections.abc import Iterable
+from typing import Final
 
 
 class WeChatError(Exception):
@@ -24,7 +25,7 @@ class WeChatError(Exception):
         return f"{self.path}: {code}{self.errmsg}{rid}"
 
     def __reduce__(self) -> tuple[object, ...]:
-        return (_rebuilt, (type(self), self.path, self.errmsg, self.errcode, self.rid))
+        return (_rebuilt, (type(self), self.path, self.errmsg, self.errcode, self.rid), vars(self))
 
 
 def _rebuilt(kind: type[WeChatError], path: str, errmsg: str, errcode: int | None, rid: str | None) -> WeChatError:
@@ -37,7 +38,17 @@ class OutcomeUnknown(WeChatError):
 
 
 class AlreadyAccepted(WeChatError):
-    """An earlier call with the same clientmsgid was accepted: ask for its state instead of sending again."""
+    """A mass send with this clientmsgid was accepted, as `msg_id`: ask for its state instead of sending again.
+
+    The platform was seen to say so of first tries too, with the number of another batch: believe a number only after
+    comparing it with those already known.
+    """
+
+    def __init__(
+        self, path: str, errmsg: str, *, errcode: int | None = None, rid: str | None = None, msg_id: int | None = None
+    ) -> None:
+        super().__init__(path, errmsg, errcode=errcode, rid=rid)
+        self.msg_id = msg_id
 
 
 class Refused(WeChatError):
@@ -80,9 +91,11 @@ def _codes(kind: type[WeChatError], codes: Iterable[int]) -> dict[int, type[WeCh
     return dict.fromkeys(codes, kind)
 
 
+ALREADY_ACCEPTED: Final = 45065
+
 KIND_BY_ERRCODE: dict[int, type[WeChatError]] = {
     -1: OutcomeUnknown,  # "system busy": like a timeout, it may have been done
-    45065: AlreadyAccepted,
+    ALREADY_ACCEPTED: AlreadyAccepted,
     46003: NoSuchMenu,
     **_codes(TokenRejected, (40001, 40014, 42001)),
     **_codes(
@@ -166,6 +179,7 @@ KIND_BY_ERRCODE: dict[int, type[WeChatError]] = {
             *range(44001, 44005),  # empty body
             *range(45001, 45009),  # too large
             *range(45056, 45060),  # tags
+            *(40059, 45110, 45166),  # no such mass send; an article's author, its content
             *range(45157, 45160),
             45067,  # clientmsgid too long
             *(45072, 45081),  # typing state
@@ -178,6 +192,10 @@ KIND_BY_ERRCODE: dict[int, type[WeChatError]] = {
 }
 
 
-def error_for(path: str, *, errcode: int, errmsg: str, rid: str | None = None) -> WeChatError:
-    """The error of the right kind for a non-zero errcode."""
+def error_for(
+    path: str, *, errcode: int, errmsg: str, rid: str | None = None, msg_id: int | None = None
+) -> WeChatError:
+    """The error of the right kind for a non-zero errcode; `msg_id` is what the answer said beside it."""
+    if errcode == ALREADY_ACCEPTED:
+        return AlreadyAccepted(path, errmsg, errcode=errcode, rid=rid, msg_id=msg_id)
     return KIND_BY_ERRCODE.get(errcode, Refused)(path, errmsg, errcode=errcode, rid=rid)

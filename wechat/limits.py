@@ -46,7 +46,26 @@ USERS_PER_BATCH: Final = 100
 TEXT_MAX_BYTES: Final = 2_048
 
 # Mass sends
+OPENIDS_PER_MASS_SEND: Final = (2, 10_000)
+MASS_SENDS_PER_DAY: Final = 100
+"""An account may have another number: `WeChatClient.quota` tells."""
+MASS_SENDS_PER_MINUTE: Final = 60
 MASS_PER_FOLLOWER_MONTH: Final = 4
+"""Of the account as a whole, console included, in a Beijing month; beyond, the platform leaves the follower out."""
+MASS_PREVIEWS_PER_DAY: Final = 100
+CLIENTMSGID_MAX: Final = 32
+"""Documented as 64 bytes, yet 34 characters were refused."""
+CLIENTMSGID_REMEMBERED: Final = timedelta(hours=24)
+MASS_SPEEDS: Final = range(5)
+
+# Articles; lengths in characters
+ARTICLES_MAX: Final = 8
+ARTICLE_TITLE_MAX: Final = 32
+ARTICLE_AUTHOR_MAX: Final = 16
+ARTICLE_DIGEST_MAX: Final = 128
+ARTICLE_CONTENT_MAX: Final = 19_999
+ARTICLE_MAX_BYTES: Final = 1024 * 1024 - 1
+CONTENT_IMAGE_MAX_BYTES: Final = 1024 * 1024 - 1
 
 # Material
 IMAGE_MAX_BYTES: Final = 10 * 1024 * 1024

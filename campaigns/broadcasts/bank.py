@@ -142,27 +142,23 @@ def reserve(
     this transaction's end; fans are locked in one order, so two merchants never wait for each other.
     """
     month = month_of(now)
-    allowed = list(follower_ids)
-    if merchant_id is not None:
-        session.execute(
-            text("INSERT INTO merchant_month_quota (merchant_id, month) VALUES (:id, :month) ON CONFLICT DO NOTHING"),
-            {"id": merchant_id, "month": month},
-        )
-        session.execute(
-            text("SELECT 1 FROM merchant_month_quota WHERE merchant_id = :id AND month = :month FOR UPDATE"),
-            {"id": merchant_id, "month": month},
-        )
-        allowed = allowed[: share(session, merchant_id, month, policy).left]
-    over_share = frozenset(follower_ids[len(allowed) :])
     given = {
-        "followers": allowed,
         "month": month,
         "before": month_before(month),
         "week": week_of(now),
         "week_most": policy.week_most,
         "cap": policy.slots(merchant_id) - sends_to_everybody(session, month),
     }
-    taken = frozenset(session.execute(_RESERVE, given).scalars())
+    allowed = list(follower_ids)
+    if merchant_id is not None:
+        left = _lock_share(session, merchant_id, month, policy)
+        if left < len(allowed):
+            # The share is for those who can be reached at all.
+            full = set(session.execute(_FULL, {**given, "followers": allowed}).scalars())
+            free = set([one for one in allowed if one not in full][:left])
+            allowed = [one for one in allowed if one in full or one in free]
+    over_share = frozenset(follower_ids) - frozenset(allowed)
+    taken = frozenset(session.execute(_RESERVE, {**given, "followers": allowed}).scalars())
     if merchant_id is not None:
         session.execute(
             text("UPDATE merchant_month_quota SET used = used + :n WHERE merchant_id = :id AND month = :month"),
@@ -170,9 +166,21 @@ def reserve(
         )
     refused = [one for one in allowed if one not in taken]
     over_month = (
-        frozenset(session.execute(_FULL, {**given, "followers": refused}).scalars()) if refused else frozenset()
+        frozenset(session.execute(_MONTH_FULL, {**given, "followers": refused}).scalars()) if refused else frozenset()
     )
     return Reserved(taken, over_month, frozenset(refused) - over_month, over_share)
+
+
+def _lock_share(session: Session, merchant_id: int, month: date, policy: Policy) -> int:
+    """Hold a merchant's share until the transaction ends; returns what is left of it."""
+    row = {"id": merchant_id, "month": month}
+    session.execute(
+        text("INSERT INTO merchant_month_quota (merchant_id, month) VALUES (:id, :month) ON CONFLICT DO NOTHING"), row
+    )
+    session.execute(
+        text("SELECT 1 FROM merchant_month_quota WHERE merchant_id = :id AND month = :month FOR UPDATE"), row
+    )
+    return share(session, merchant_id, month, policy).left
 
 
 # A row of this month that is not there yet takes the week over from last month's: weeks do not end with months.
@@ -188,10 +196,16 @@ _RESERVE: Final = text("""
         SET used = q.used + 1, week = :week, week_used = CASE WHEN q.week = :week THEN q.week_used ELSE 0 END + 1
         WHERE q.used < :cap AND CASE WHEN q.week = :week THEN q.week_used ELSE 0 END < :week_most
     RETURNING follower_id""")
-_FULL: Final = text("""
-    SELECT w.follower_id FROM unnest(CAST(:followers AS bigint[])) AS w(follower_id)
+_OF_THESE: Final = """
+    FROM unnest(CAST(:followers AS bigint[])) AS w(follower_id)
     LEFT JOIN fan_month_quota q ON q.follower_id = w.follower_id AND q.month = :month
-    WHERE coalesce(q.used, 0) >= :cap""")
+    LEFT JOIN fan_month_quota p ON p.follower_id = w.follower_id AND p.month = :before"""
+_MONTH_FULL: Final = text(f"SELECT w.follower_id {_OF_THESE} WHERE coalesce(q.used, 0) >= :cap")
+_FULL: Final = text(f"""
+    SELECT w.follower_id {_OF_THESE}
+    WHERE coalesce(q.used, 0) >= :cap
+       OR CASE WHEN coalesce(q.week, p.week) = :week
+               THEN coalesce(q.week_used, p.week_used) ELSE 0 END >= :week_most""")
 
 
 def release(session: Session, follower_ids: Sequence[int], *, merchant_id: int | None, month: date, week: date) -> None:

@@ -499,18 +499,16 @@ def close_to_others() -> None:
     own = f"merchant_id = {TENANT}"
     for table in (
         "broadcast", "broadcast_words", "broadcast_template", "broadcast_recipient", "send_batch", "mass_report",
-        "fan_month_quota", "merchant_month_quota", "account_day_quota", "account_minute_quota", "call_allotment",
-        "sending_state", "unreachable", "opt_out", "short_link",
+        "fan_month_quota", "merchant_month_quota", "account_day_quota", "account_minute_quota", "call_allotment", "unreachable", "opt_out", "short_link",
     ):  # fmt: skip
         protect(table)
     protect("send_attempt", platform="SELECT, INSERT")
     append_only("send_attempt")
     protect("link_tap", platform="SELECT, INSERT, DELETE")
-    op.execute(f"GRANT SELECT, UPDATE ON quota_policy TO {PLATFORM}")
-    # How the common goods are shared is everybody's to know.
-    op.execute(f"GRANT SELECT ON quota_policy TO {MERCHANT}")
-    for table in ("account_day_quota", "sending_state"):
-        allow(table, MERCHANT, "SELECT", "true")
+    # How the common goods are shared, and whether anything is sent, is everybody's to know.
+    op.execute(f"GRANT SELECT, UPDATE ON quota_policy, sending_state TO {PLATFORM}")
+    op.execute(f"GRANT SELECT ON quota_policy, sending_state TO {MERCHANT}")
+    allow("account_day_quota", MERCHANT, "SELECT", "true")
 
     allow("broadcast", MERCHANT, "SELECT", own)
     allow("broadcast", MERCHANT, "INSERT", f"{own} AND state = 'draft' AND kind <> 'digest'",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
@@ -19,12 +19,13 @@ OK: JsonObject = {"errcode": 0, "errmsg": "ok"}
 
 
 class Refused(Exception):
-    """The call is answered with an error; the text gets its rid when it is sent."""
+    """The call is answered with an error, and perhaps more; the text gets its rid when it is sent."""
 
-    def __init__(self, errcode: int, errmsg: str) -> None:
+    def __init__(self, errcode: int, errmsg: str, **more: object) -> None:
         super().__init__(errmsg)
         self.errcode = errcode
         self.errmsg = errmsg
+        self.more = more
 
 
 class Fields:
@@ -40,6 +41,10 @@ class Fields:
     def has(self, name: str) -> bool:
         """Whether the field is there."""
         return name in self._fields
+
+    def peek(self, name: str) -> object:
+        """A field's value of whatever type, without having read it; None where it is missing."""
+        return self._fields.get(name)
 
     def text(
         self, name: str, *, default: str | None = None, missing: tuple[int, str] = (40035, "invalid parameter")
@@ -120,6 +125,7 @@ class Call:
     remote: str
     form: Mapping[str, Any] | None = None
     body: object = None
+    fault: JsonObject = field(default_factory=dict)
 
     def fields(self) -> Fields:
         """The JSON body; raises Refused when it is none the platform would take."""
@@ -156,7 +162,7 @@ Answer = JsonObject | web.Response
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One path of the API and how often it may be called."""
+    """One path of the API and how often it may be called, alone or together with the path it is `counted_with`."""
 
     method: str
     path: str
@@ -165,6 +171,12 @@ class Endpoint:
     per_minute: int | None = None
     needs_token: bool = True
     is_upload: bool = False
+    counted_with: str = ""
+
+    @property
+    def counted_as(self) -> str:
+        """The path whose counters its calls use up."""
+        return self.counted_with or self.path
 
 
 def parse_body(raw: bytes) -> object:

@@ -19,6 +19,8 @@ from sandbox.log import without_secrets
 from sandbox.platform import Platform
 
 HTML = "<html><head><title>系统繁忙</title></head><body><h1>系统繁忙，请稍后再试</h1></body></html>"
+CLIENTMSGID_EXISTS = 45065
+LONGEST_LIST = 100
 
 
 @dataclass
@@ -58,6 +60,9 @@ class Dispatcher:
             try:
                 exchange.answer = await self._execute(request, fault, exchange)
                 exchange.is_accepted = True
+                if fault.get("accept") and isinstance(exchange.answer, dict):
+                    refusal = Refused(fault["errcode"], _errmsg(fault))
+                    exchange.answer = {**exchange.answer, **_error(refusal, platform.clock.now())}
             except Refused as refusal:
                 exchange.answer = _error(refusal, platform.clock.now())
             response = _response(exchange.answer)
@@ -73,7 +78,7 @@ class Dispatcher:
         endpoint = self.endpoints.get(request.path)
         if endpoint is None:
             raise Refused(40066, "invalid url")
-        call = Call(self._platform, request.query, b"", request.remote or "")
+        call = Call(self._platform, request.query, b"", request.remote or "", fault=fault)
         if endpoint.is_upload and request.method == "POST":
             if not request.content_type.startswith("multipart/"):
                 raise Refused(41005, "media data missing")
@@ -85,8 +90,8 @@ class Dispatcher:
         elif request.can_read_body:
             call.raw = await request.read()
             exchange.body = call.raw.decode(errors="replace")
-        if "errcode" in fault:
-            raise Refused(fault["errcode"], fault.get("errmsg", "system error"))
+        if "errcode" in fault and not fault.get("accept"):
+            raise self._refusal(fault)
         if request.method != endpoint.method:
             raise (
                 Refused(43001, "require GET method")
@@ -100,6 +105,13 @@ class Dispatcher:
             call.body = exchange.body = parse_body(call.raw)
         return await endpoint.handler(call)
 
+    def _refusal(self, fault: JsonObject) -> Refused:
+        """What a rule wants the call to be refused with."""
+        if fault["errcode"] != CLIENTMSGID_EXISTS:
+            return Refused(fault["errcode"], _errmsg(fault))
+        msg_id = fault.get("msg_id", self._platform.state.latest_msg_id)
+        return Refused(fault["errcode"], _errmsg(fault), msg_id=msg_id)
+
     def _check_token(self, call: Call) -> None:
         value = call.parameter("access_token", 41001, "access_token missing")
         token = self._platform.state.tokens.get(value)
@@ -112,7 +124,7 @@ class Dispatcher:
 
     def _count(self, endpoint: Endpoint) -> None:
         """Count the call against its minute and its Beijing day; raises Refused beyond them."""
-        platform, limits, path = self._platform, self._platform.account.limits, endpoint.path
+        platform, limits, path = self._platform, self._platform.account.limits, endpoint.counted_as
         per_minute = limits.per_minute.get(path, endpoint.per_minute)
         if per_minute is not None:
             minute = int(platform.clock.now() // 60)
@@ -136,7 +148,7 @@ class Dispatcher:
             method=request.method,
             path=request.path,
             query=without_secrets(dict(request.query)),
-            body=without_secrets(exchange.body),
+            body=without_secrets(_shortened(exchange.body)),
             answer=without_secrets(answer) if answer is not None else None,
             status=response.status,
             errcode=answer.get("errcode", 0) if answer is not None else 0 if exchange.is_accepted else None,
@@ -148,7 +160,7 @@ class Dispatcher:
 
 def daily_limit(platform: Platform, endpoint: Endpoint) -> int | None:
     """How often the endpoint may be called a day; None: as often as one likes."""
-    return platform.account.limits.per_day.get(endpoint.path, endpoint.per_day)
+    return platform.account.limits.per_day.get(endpoint.counted_as, endpoint.per_day)
 
 
 def day_counter(platform: Platform, path: str) -> str:
@@ -166,7 +178,18 @@ def _misbehaving(fault: JsonObject) -> web.Response | None:
 
 def _error(refusal: Refused, now: float) -> JsonObject:
     rid = f"{int(now):08x}-{secrets.randbits(32):08x}-{int(time.monotonic_ns()) & 0xFFFFFFFF:08x}"
-    return {"errcode": refusal.errcode, "errmsg": f"{refusal.errmsg} rid: {rid}"}
+    return {"errcode": refusal.errcode, "errmsg": f"{refusal.errmsg} rid: {rid}", **refusal.more}
+
+
+def _errmsg(fault: JsonObject) -> str:
+    return str(fault.get("errmsg", "clientmsgid exist" if fault["errcode"] == CLIENTMSGID_EXISTS else "system error"))
+
+
+def _shortened(body: object) -> object:
+    """The body with a number in place of thousands of recipients: the line of the mass send itself names them."""
+    if not isinstance(body, dict) or not isinstance(body.get("touser"), list) or len(body["touser"]) <= LONGEST_LIST:
+        return body
+    return {**body, "touser": f"({len(body['touser'])} openids)"}
 
 
 def _response(answer: Answer) -> web.Response:

@@ -75,12 +75,13 @@ def _text(_: Call, part: Fields) -> JsonObject:
 
 def _media(*kinds: str) -> Callable[[Call, Fields], JsonObject]:
     def read(call: Call, part: Fields) -> JsonObject:
-        return {"media_id": _media_id(call, part, "media_id", *kinds)}
+        return {"media_id": read_media_id(call, part, "media_id", *kinds)}
 
     return read
 
 
-def _media_id(call: Call, part: Fields, name: str, *kinds: str) -> str:
+def read_media_id(call: Call, part: Fields, name: str, *kinds: str) -> str:
+    """The id of an uploaded file of one of these kinds; raises Refused."""
     media_id = part.text(name, missing=(40007, "invalid media_id"))
     media = call.platform.media(media_id)
     require(media is not None and media.kind in kinds, 40007, "invalid media_id")
@@ -89,8 +90,8 @@ def _media_id(call: Call, part: Fields, name: str, *kinds: str) -> str:
 
 def _video(call: Call, part: Fields) -> JsonObject:
     return {
-        "media_id": _media_id(call, part, "media_id", "video"),
-        "thumb_media_id": _media_id(call, part, "thumb_media_id", "thumb", "image")
+        "media_id": read_media_id(call, part, "media_id", "video"),
+        "thumb_media_id": read_media_id(call, part, "thumb_media_id", "thumb", "image")
         if part.has("thumb_media_id")
         else "",
         "title": part.text("title", default=""),
@@ -104,7 +105,7 @@ def _music(call: Call, part: Fields) -> JsonObject:
         "description": part.text("description", default=""),
         "url": part.text("musicurl"),
         "hq_url": part.text("hqmusicurl"),
-        "media_id": _media_id(call, part, "thumb_media_id", "thumb", "image"),
+        "media_id": read_media_id(call, part, "thumb_media_id", "thumb", "image"),
     }
 
 
@@ -146,7 +147,7 @@ def _mini_program(call: Call, part: Fields) -> JsonObject:
         "title": part.text("title", default=""),
         "app_id": part.text("appid", missing=(40013, "invalid appid")),
         "path": part.text("pagepath"),
-        "media_id": _media_id(call, part, "thumb_media_id", "thumb", "image"),
+        "media_id": read_media_id(call, part, "thumb_media_id", "thumb", "image"),
     }
 
 

@@ -33,8 +33,8 @@ async def get(call: Call) -> Answer:
     path = fields.text("cgi_path", missing=(76021, "cgi_path not found, please check"))
     fields.done()
     platform = call.platform
-    limit = _limit(platform, path)
-    used = platform.state.counters.get(dispatch.day_counter(platform, path)) or 0
+    limit, counted_as = _limit(platform, path)
+    used = platform.state.counters.get(dispatch.day_counter(platform, counted_as)) or 0
     return {**OK, "quota": {"daily_limit": limit, "used": used, "remain": max(0, limit - used)}}
 
 
@@ -43,18 +43,19 @@ async def clear_one(call: Call) -> Answer:
     fields = call.fields()
     path = fields.text("cgi_path", missing=(76021, "cgi_path not found, please check"))
     fields.done()
-    _limit(call.platform, path)
+    _, counted_as = _limit(call.platform, path)
     _use_one_clearing(call.platform)
-    call.platform.state.counters.remove(dispatch.day_counter(call.platform, path))
+    call.platform.state.counters.remove(dispatch.day_counter(call.platform, counted_as))
     return OK
 
 
-def _limit(platform: Platform, path: str) -> int:
+def _limit(platform: Platform, path: str) -> tuple[int, str]:
+    """The day's calls of a path, and the path under which they are counted."""
     endpoint = dispatch.discover().get(path)
     limit = dispatch.daily_limit(platform, endpoint) if endpoint else None
-    if limit is None:
+    if endpoint is None or limit is None:
         raise Refused(76021, "cgi_path not found, please check")
-    return limit
+    return limit, endpoint.counted_as
 
 
 def _clear_all(platform: Platform) -> Answer:

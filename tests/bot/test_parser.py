@@ -313,6 +313,19 @@ def test_two_job_results_of_the_same_second_are_told_apart() -> None:
     assert read(one).dedupe_key != read(other).dedupe_key
 
 
+def test_a_mass_send_ends_once_whoever_says_so_and_when() -> None:
+    one = read(event("MASSSENDJOBFINISH", MASS_SEND, sender="mphelper"))
+    other = read(event("MASSSENDJOBFINISH", MASS_SEND, sender=ANN, at=AT + 5))
+    assert one.dedupe_key == other.dedupe_key == "mass_send_finished:1000001625"
+    assert not other.has_sender
+    third = read(event("MASSSENDJOBFINISH", MASS_SEND.replace("1000001625", "1000001626")))
+    assert third.dedupe_key != one.dedupe_key
+
+
+def test_a_mass_send_without_a_number_is_unusable() -> None:
+    assert "id" in flaw(event("MASSSENDJOBFINISH", "<Status>send success</Status>"))
+
+
 @pytest.mark.parametrize("at", ["abc", "-1", "1" * 20, "", "1e9", "١٧٠٠٠٠٠٠٠٠", AT + 86_400, AT - 8 * 86_400])
 def test_an_unbelievable_time_is_unusable(at: object) -> None:
     assert flaw(event("subscribe", at=at)).startswith("CreateTime")

@@ -34,6 +34,8 @@ class Request:
     query: dict[str, str]
     headers: dict[str, str]
     body: bytes
+    connection: int
+    """The caller's port: two calls over one connection have the same."""
 
     @property
     def json(self) -> Any:
@@ -126,6 +128,7 @@ class FakePlatform:
             {name: values[0] for name, values in parse_qs(url.query).items()},
             dict(handler.headers.items()),
             handler.rfile.read(int(handler.headers.get("Content-Length") or 0)),
+            handler.client_address[1],
         )
         with self._lock:
             self.requests.append(request)

@@ -3,9 +3,10 @@
 import pytest
 
 from core.runtime import Runtime
-from tests.conftest import Sandbox
+from tests.conftest import Sandbox, wait_until
 from wechat.client import MenuItem, WeChatClient
-from wechat.errors import BadRequest, OutcomeUnknown, RecipientRefused
+from wechat.errors import AlreadyAccepted, BadRequest, OutcomeUnknown, RecipientRefused, WaitAMinute
+from wechat.mass import DraftArticle, MassAccepted, MassArticles, MassContent, MassImage, MassState, MassText
 
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010802000000907753de"
@@ -24,7 +25,7 @@ def new_person(sandbox: Sandbox, name: str) -> str:
     return openid
 
 
-def misbehave(sandbox: Sandbox, path: str, **deed: bool) -> None:
+def misbehave(sandbox: Sandbox, path: str, **deed: object) -> None:
     """Let the next call of this path go wrong."""
     sandbox.post("/sandbox/faults", rules=[{"match": {"path": path}, "next": 1, "do": deed}])
 
@@ -87,3 +88,80 @@ def test_the_menu_and_the_callback_check(client: WeChatClient) -> None:
     assert found is not None
     assert found["button"][0]["key"] == "SHOPS"
     client.check_callback()
+
+
+MASS_SEND = "/cgi-bin/message/mass/send"
+
+
+def new_followers(sandbox: Sandbox) -> list[str]:
+    people = sandbox.post("/sandbox/people", people=[{"name": name, "following": True} for name in "戊己"])["people"]
+    return [person["openid"] for person in people]
+
+
+def chat(sandbox: Sandbox, openid: str) -> list[dict[str, str]]:
+    messages: list[dict[str, str]] = sandbox.get(f"/sandbox/people/{openid}/chat")["messages"]
+    return messages
+
+
+def test_a_broadcast_of_every_kind(client: WeChatClient, sandbox: Sandbox) -> None:
+    people = new_followers(sandbox)
+    cover = client.add_permanent_image(PNG, "tea.png")
+    inside = client.upload_content_image(PNG, "leaf.png")
+    article = DraftArticle(
+        title="春" * 32,
+        content=f'<p>新茶</p><img src="{inside}">',
+        thumb_media_id=cover.media_id,
+        author="店" * 16,
+        digest="尝" * 128,
+        source_url="https://q.example.test/",
+    )
+    draft = client.add_draft([article, article])
+    client.mass_preview(people[0], MassArticles(draft))
+    before = client.quota(MASS_SEND)
+    accepted = client.mass_send(people, MassArticles(draft), "every-kind-1")
+    assert accepted.msg_data_id is not None
+    others: list[MassContent] = [MassText("茶到了"), MassImage(cover.media_id)]
+    for number, content in enumerate(others):
+        other = client.mass_send(people, content, f"every-kind-2-{number}")
+        assert other == MassAccepted(other.msg_id, None)
+    after = client.quota(MASS_SEND)
+    assert (after.daily_limit, after.used - before.used, before.remain - after.remain) == (100, 3, 3)
+    assert [message["type"] for message in chat(sandbox, people[1])] == ["news", "text", "image"]
+    wait_until(lambda: client.mass_state(accepted.msg_id) is MassState.SENT, what="the end of the send")
+    client.mass_delete(accepted.msg_id, 1)
+    assert client.mass_state(accepted.msg_id) is MassState.SENT
+    client.mass_delete(accepted.msg_id)
+    assert client.mass_state(accepted.msg_id) is MassState.DELETED
+
+
+def test_a_batch_handed_over_again_is_found_under_its_number(client: WeChatClient, sandbox: Sandbox) -> None:
+    people = new_followers(sandbox)
+    misbehave(sandbox, MASS_SEND, lost_reply=True)
+    with pytest.raises(OutcomeUnknown):
+        client.mass_send(people, MassText("茶到了"), "again")
+    with pytest.raises(WaitAMinute):
+        client.mass_send(people, MassText("茶到了"), "again")
+    sandbox.post("/sandbox/clock", advance_seconds=61)
+    with pytest.raises(AlreadyAccepted) as known:
+        client.mass_send(people, MassText("茶到了"), "again")
+    msg_id = known.value.msg_id
+    assert msg_id is not None
+    wait_until(lambda: client.mass_state(msg_id) is MassState.SENT, what="the end of the send")
+    assert len(chat(sandbox, people[0])) == 1
+
+
+def test_a_first_try_may_be_called_a_repetition(client: WeChatClient, sandbox: Sandbox) -> None:
+    people = new_followers(sandbox)
+    misbehave(sandbox, MASS_SEND, errcode=45065, accept=True)
+    with pytest.raises(AlreadyAccepted) as own:
+        client.mass_send(people, MassText("一"), "first-try-1")
+    misbehave(sandbox, MASS_SEND, errcode=45065)
+    with pytest.raises(AlreadyAccepted) as another:
+        client.mass_send(people, MassText("二"), "first-try-2")
+    assert another.value.msg_id == own.value.msg_id
+    assert [message["text"] for message in chat(sandbox, people[0])] == ["一"]
+
+
+def test_the_speed_of_mass_sends(client: WeChatClient) -> None:
+    client.set_mass_speed(3)
+    assert client.mass_speed() == 3

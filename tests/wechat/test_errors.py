@@ -1,5 +1,7 @@
 """Every documented code is sorted, and the kinds that callers tell apart stay apart."""
 
+import pickle
+
 import pytest
 
 from wechat.errors import (
@@ -41,6 +43,7 @@ DOCUMENTED = [
             *(40002, *range(40004, 40013), *range(40015, 40028), 40031, 40032, 40033, 40035, 40037, 40038),
             *(40052, 40053, 40130, 40246, *range(41001, 41008), 41009, 43001, 43002, 43003, *range(44001, 44005)),
             *(*range(45001, 45009), 45056, 45057, 45058, 45059, 45067, 45072, 45081, 45083, 45084, 45157, 45158, 45159),
+            *(40059, 45110, 45166),
             *(47001, 47003, *range(61450, 61458), 63178, *range(65301, 65318), 200012),
         ],
     ),
@@ -64,6 +67,13 @@ def test_an_unknown_code_is_a_definite_refusal_of_no_special_kind() -> None:
 def test_what_may_have_happened_is_never_called_refused() -> None:
     assert not issubclass(OutcomeUnknown, Refused)
     assert not issubclass(AlreadyAccepted, Refused)
+
+
+def test_a_repeated_mass_send_says_which_it_was_even_from_another_process() -> None:
+    error = error_for("p", errcode=45065, errmsg="clientmsgid exist", msg_id=7)
+    again = pickle.loads(pickle.dumps(error))  # noqa: S301
+    assert isinstance(again, AlreadyAccepted)
+    assert (again.msg_id, str(again)) == (7, str(error))
 
 
 def test_an_error_reads_as_one_line() -> None:

@@ -1,7 +1,9 @@
 """Whatever comes back that is not a documented answer leaves the outcome unknown, and secrets stay with us."""
 
+import base64
 import json
 import logging
+import os
 import pickle
 import socket
 import traceback
@@ -205,6 +207,42 @@ def test_a_proxy_of_the_environment_is_not_used_for_this_machine(
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     send(transport)
     assert len(platform.requests) == 1
+
+
+def test_a_connection_serves_many_calls_and_a_broken_one_no_other(platform: FakePlatform, transport: Transport) -> None:
+    for _ in range(3):
+        send(transport)
+    assert len({request.connection for request in platform.requests}) == 1
+    platform.next(f"/{SEND}", Answer(b" " * (2 * MAX_REPLY_BYTES)))
+    with pytest.raises(OutcomeUnknown):
+        send(transport)
+    send(transport)
+    assert platform.requests[-1].connection != platform.requests[-2].connection
+
+
+def test_a_child_opens_connections_of_its_own(platform: FakePlatform, transport: Transport) -> None:
+    send(transport)
+    child = os.fork()
+    if child == 0:
+        try:
+            send(transport)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    send(transport)
+    first, second, third = (request.connection for request in platform.requests)
+    assert first == third != second
+
+
+def test_a_proxy_learns_its_own_credentials(platform: FakePlatform, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", platform.url.replace("//", f"//me:{CANARY}@"))
+    away = Transport(api_url="http://api.example.test", mp_url="http://api.example.test")
+    platform.next(f"/{SEND}", LostReply())
+    with pytest.raises(OutcomeUnknown) as lost:
+        send(away)
+    assert_clean(lost.value)
+    basic = base64.b64encode(f"me:{CANARY}".encode()).decode()
+    assert platform.requests[0].headers["proxy-authorization"] == f"Basic {basic}"
 
 
 def test_a_proxy_of_the_environment_is_used_for_others(platform: FakePlatform, monkeypatch: pytest.MonkeyPatch) -> None:

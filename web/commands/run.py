@@ -144,6 +144,7 @@ class Machine:
         self.start(supervisor, "worker", "messages")
         self.start(supervisor, "worker", "default")
         self.start(supervisor, "worker", "slow")
+        self.start(supervisor, "worker", "broadcasts")
         self.start(supervisor, "scheduler")
 
     def wait_until_ready(self, supervisor: Supervisor, is_told_to_stop: Callable[[], bool]) -> bool:

@@ -109,7 +109,7 @@ TASK_ERRORS: dict[str, Any] = {
     "KeyError": _l("没有程序会做这件事"),
 }
 TASK_STATES: dict[str, Any] = {"pending": _l("待办"), "dead": _l("放弃了"), "done": _l("已完成")}
-QUEUES: dict[str, Any] = {"default": _l("普通"), "messages": _l("消息"), "slow": _l("费时的")}
+QUEUES: dict[str, Any] = {"default": _l("普通"), "messages": _l("消息"), "slow": _l("费时的"), "broadcasts": _l("群发")}
 CODE_STATES: dict[str, Any] = {
     CodeState.PLANNED: _l("生成中"),
     CodeState.ACTIVE: _l("使用中"),

@@ -6,6 +6,9 @@ import { h, redrawIfChanged, toast } from "./dom.js";
 const PATHS = [
   ["", "所有接口"],
   ["/cgi-bin/message/custom/send", "发客服消息"],
+  ["/cgi-bin/message/mass/send", "群发给名单"],
+  ["/cgi-bin/message/mass/get", "查群发"],
+  ["/cgi-bin/draft/add", "建草稿"],
   ["/cgi-bin/qrcode/create", "建码"],
   ["/cgi-bin/user/info", "查一个人"],
   ["/cgi-bin/user/info/batchget", "批量查人"],
@@ -25,6 +28,7 @@ const EVENTS = [
   ["location", "位置消息"],
   ["CLICK", "点菜单"],
   ["VIEW", "点菜单里的链接"],
+  ["MASSSENDJOBFINISH", "群发结束"],
 ];
 
 const TIMES = [["1", "下 1 次"], ["3", "下 3 次"], ["10", "下 10 次"], ["", "一直"]];
@@ -38,6 +42,8 @@ const API_PRESETS = [
   ["busy", "系统繁忙", "错误码 -1", { errcode: -1 }],
   ["quota", "次数用完", "错误码 45009", { errcode: 45009 }],
   ["down", "服务器故障", "HTTP 503", { status: 503 }],
+  ["accepted-before", "群发：说是重复", "收下了，却答错误码 45065", { errcode: 45065, accept: true }],
+  ["mass-unfit", "群发：判为违规", "先收下，后来谁也没送", { mass_status: "err(20001)" }],
 ];
 
 const PUSH_PRESETS = [
@@ -82,6 +88,10 @@ export class Faults {
       at.faultErrcodeForm.reset();
     });
     at.faultsClear.addEventListener("click", () => this.#clear());
+    at.byHandForm.addEventListener("submit", (event) => {
+      event.preventDefault();
+      this.#sendByHand(at.byHandText.value);
+    });
     this.poll = new Poll(() => "/sandbox/faults", 3, ({ rules }) => this.#receive(rules)).start();
   }
 
@@ -107,6 +117,12 @@ export class Faults {
 
   async #clear() {
     await this.#say(() => remove("/sandbox/faults"), "故障都清除了");
+  }
+
+  /** What an operator does at mp.weixin.qq.com: the account's program hears of it only by its end. */
+  async #sendByHand(text) {
+    await this.#say(() => post("/sandbox/console-send", { text }), "群发出去了");
+    this.at.byHandForm.reset();
   }
 
   async #say(deed, done) {

@@ -12,7 +12,7 @@ const KINDS = [["", "全部"], ["push", "推送"], ["api", "接口"], ["other", 
 
 const EVENT_WORDS = {
   subscribe: "关注", unsubscribe: "取消关注", SCAN: "扫码", CLICK: "点菜单", VIEW: "点菜单链接",
-  text: "发文字", image: "发图片", voice: "发语音", location: "发位置", LOCATION: "上报位置",
+  text: "发文字", image: "发图片", voice: "发语音", location: "发位置", LOCATION: "上报位置", MASSSENDJOBFINISH: "群发结束",
 };
 
 const PATH_WORDS = {
@@ -25,6 +25,13 @@ const PATH_WORDS = {
   "/cgi-bin/user/info/batchget": "批量查人",
   "/cgi-bin/message/custom/send": "发客服消息",
   "/cgi-bin/message/custom/typing": "显示正在输入",
+  "/cgi-bin/message/mass/send": "群发给名单",
+  "/cgi-bin/message/mass/sendall": "群发给大家",
+  "/cgi-bin/message/mass/preview": "预览群发",
+  "/cgi-bin/message/mass/get": "查群发",
+  "/cgi-bin/message/mass/delete": "删群发",
+  "/cgi-bin/draft/add": "建草稿",
+  "/cgi-bin/openapi/quota/get": "查次数",
   "/cgi-bin/material/add_material": "传永久素材",
   "/cgi-bin/media/upload": "传临时素材",
   "/cgi-bin/media/uploadimg": "传图片",
@@ -51,7 +58,8 @@ export function describe(line, nameOf) {
     return { group: "push", title: `${who} ${what}${again}`.trim(), end: `${verdict}${reply}`, bad: line.verdict !== "ok" };
   }
   if (line.kind === "api") {
-    const to = line.body?.touser ? ` → ${nameOf(line.body.touser)}` : "";
+    const { touser } = line.body ?? {};
+    const to = touser ? ` → ${Array.isArray(touser) ? `${touser.length} 人` : nameOf(touser)}` : "";
     const fault = line.fault ? "（安排的故障）" : "";
     const end = line.errcode ? `错误码 ${line.errcode}` : line.accepted ? "办成" : `没有办成`;
     return { group: "api", title: `${PATH_WORDS[line.path] ?? line.path}${to}`, end: end + fault, bad: Boolean(line.errcode) || !line.accepted || Boolean(fault) };
@@ -67,6 +75,7 @@ const ACTIONS = {
 function otherWords(line, who) {
   switch (line.kind) {
     case "clock": return "拨了钟";
+    case "mass": return `群发收下了${line.by === "console" ? "（后台手工）" : ""}`;
     case "fault": return line.rules?.length > 0 ? "安排了故障" : "清除了故障";
     default: return `${who} ${ACTIONS[line.action] ?? line.action ?? line.kind}`.trim();
   }
@@ -74,6 +83,7 @@ function otherWords(line, who) {
 
 function otherDetail(line) {
   if (line.kind === "clock") return `与真实时间相差 ${duration(line.offset_seconds)}`;
+  if (line.kind === "mass") return `${line.openids.length} 人，送到 ${line.delivered.length} 人`;
   return line.wish?.text ?? line.wish?.scene ?? line.wish?.key ?? "";
 }
 
