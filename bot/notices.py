@@ -131,11 +131,15 @@ def words(notice: StaffNotice) -> str:
         what = "本店名片"
     elif notice.cause.startswith(notices.SLOGAN):
         what = "海报上的口号"
+    elif notice.cause.startswith(notices.BROADCAST):
+        what = f"群发“{notice.subject}”" if notice.subject else "群发"
     else:
         what = f"“{notice.subject}”的欢迎语" if notice.subject else "本店的欢迎语"
     match NoticeKind(notice.kind):
         case NoticeKind.APPROVED if notice.cause.startswith(notices.SLOGAN):
             return f"{what}通过了，再下载的海报会印上它。"
+        case NoticeKind.APPROVED if notice.cause.startswith(notices.BROADCAST):
+            return f"{what}通过了，到时间就会发出。"
         case NoticeKind.APPROVED:
             return f"{what}通过了，客人现在就会看到。"
         case NoticeKind.REFUSED:

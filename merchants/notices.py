@@ -30,7 +30,8 @@ FOR: Final[dict[NoticeKind, tuple[StaffRole, ...]]] = {
 
 CARD: Final = "card:"
 SLOGAN: Final = "slogan:"
-"""How the cause of news about a merchant's card or slogan begins; other approvals are of welcomes."""
+BROADCAST: Final = "broadcast:"
+"""How the cause of news about a merchant's card, slogan or broadcast begins; other approvals are of welcomes."""
 
 
 @dataclass(frozen=True)

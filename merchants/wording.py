@@ -7,7 +7,7 @@ to reword and the operator to look at. The operator's approval stays the second 
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
@@ -228,6 +228,7 @@ _LINK = re.compile(
     rf"|(?<![a-z0-9_@.-])(?:[a-z0-9-]+\.)+(?:{_TOP_LEVEL})(?![a-z0-9-])(?:[:/?#][^\s\"'<>，。；！？、（）“”]*)?",
     re.IGNORECASE,
 )
+_NOT_PART_OF_A_LINK = ".,;:!?)"
 _HREF = re.compile(r"\bhref\s*=\s*[\"']?([^\"'>\s]*)", re.IGNORECASE)
 
 _BIDIRECTIONAL = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c")
@@ -248,6 +249,21 @@ def is_allowed_link(url: str, hosts: frozenset[str]) -> bool:
     except ValueError:
         return False
     return parts.scheme.lower() in {"http", "https"} and parts.netloc.lower() in hosts
+
+
+def links_in(text: str) -> list[str]:
+    """What a reader's phone makes a link of, in order."""
+    return [match[0].rstrip(_NOT_PART_OF_A_LINK) for match in _LINK.finditer(text)]
+
+
+def replace_links(text: str, replacement: Callable[[str], str]) -> str:
+    """The text with every link in it replaced."""
+
+    def replaced(match: re.Match[str]) -> str:
+        link = match[0].rstrip(_NOT_PART_OF_A_LINK)
+        return replacement(link) + match[0][len(link) :]
+
+    return _LINK.sub(replaced, text)
 
 
 def lint(
@@ -363,6 +379,6 @@ def _sentences(text: str) -> list[str]:
 
 def _foreign_links(text: str, hosts: frozenset[str]) -> list[str]:
     plain = unicodedata.normalize("NFKC", text)
-    links = _HREF.findall(plain) + [match[0].rstrip(".,;:!?)") for match in _LINK.finditer(plain)]
+    links = _HREF.findall(plain) + links_in(plain)
     foreign = [link for link in links if not is_allowed_link(link if "://" in link else f"http://{link}", hosts)]
     return list(dict.fromkeys(foreign))

@@ -41,7 +41,11 @@ def make_code(runtime: Runtime, code_id: int) -> None:
 
 def upload_picture(runtime: Runtime, task: Task) -> None:
     """Copy a picture to the account's permanent material once; a crash in between costs one unused copy."""
-    picture_id = int(task.payload["picture_id"])
+    copy_picture(runtime, int(task.payload["picture_id"]))
+
+
+def copy_picture(runtime: Runtime, picture_id: int) -> None:
+    """The same at once, for who cannot wait; raises `WeChatError`."""
     with runtime.transaction(Role.PLATFORM) as session:
         waiting = select(Picture.content).where(Picture.id == picture_id, Picture.media_id.is_(None))
         content = session.scalar(waiting)

@@ -568,3 +568,22 @@ class LinkTap(Base):
     merchant_id: Mapped[int] = mapped_column(BigInteger)
     at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
     visitor: Mapped[bytes] = mapped_column(LargeBinary, info=PLAIN)
+
+
+class ArticlePage(Base):
+    """An approved article as anybody reads it who has its address: what a card in the chat leads to."""
+
+    __tablename__ = "article_page"
+    __table_args__ = (
+        UniqueConstraint("broadcast_id", "variant"),
+        ForeignKeyConstraint(["merchant_id", "broadcast_id"], ["broadcast.merchant_id", "broadcast.id"]),
+        ForeignKeyConstraint(["merchant_id", "picture_id"], ["picture.merchant_id", "picture.id"]),
+    )
+
+    code: Mapped[str] = mapped_column(Text, primary_key=True, info=PLAIN)
+    merchant_id: Mapped[int] = mapped_column(BigInteger)
+    broadcast_id: Mapped[int] = mapped_column(BigInteger)
+    variant: Mapped[str] = mapped_column(Text, info=PLAIN)
+    title: Mapped[str] = mapped_column(Text, info=PLAIN)
+    text: Mapped[str] = mapped_column(Text, info=PLAIN)
+    picture_id: Mapped[int | None] = mapped_column(BigInteger)
