@@ -21,15 +21,19 @@ from sqlalchemy import delete, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from campaigns.audience import as_filter
-from campaigns.broadcasts import bank, compositions
+from campaigns.broadcasts import bank, compositions, content
 from campaigns.broadcasts.compositions import SMALLEST_GROUP
+from campaigns.broadcasts.content import Words
 from campaigns.broadcasts.digest_models import DigestGroup, DigestItem
 from campaigns.broadcasts.models import Broadcast, BroadcastKind, BroadcastState, BroadcastWords, NotReached, WordsKind
-from core.database import rows_changed
+from core.database import Role, rows_changed
 from core.errors import BusinessError, Invalid, NotFound, Phrase
+from core.runtime import Runtime
 from merchants.models import Merchant, MerchantState
 from merchants.wording import clean
-from qrcodes import fans
+from qrcodes import fans, jobs
+from wechat.client import client_of
+from wechat.mass import MassArticles
 
 MOST_ITEMS: Final = 12
 """More than one message holds; each fan gets eight of them at most."""
@@ -76,16 +80,14 @@ class Item:
     is_open: bool
     """The merchant is not suspended."""
     wanted: dict[str, Any]
-    title: str
-    summary: str
-    text: str
-    picture_id: int | None
-    content_hash: bytes | None
+    words: Words
+    """As approved, once it is."""
 
     @property
     def is_ready(self) -> bool:
         """Nothing speaks against sending it."""
-        return self.is_open and self.state in (BroadcastState.APPROVED, BroadcastState.GATHERED)
+        is_agreed = self.state in (BroadcastState.APPROVED, BroadcastState.GATHERED)
+        return self.is_open and is_agreed and self.words.kind is WordsKind.ARTICLE
 
 
 @dataclass(frozen=True)
@@ -233,8 +235,15 @@ def items(session: Session, digest_id: int) -> list[Item]:
 
 def signature(items: Iterable[Item]) -> str:
     """Tells one selection, order and wording from another."""
-    told = [[item.id, item.title, item.summary, item.text, item.picture_id] for item in items]
-    return hashlib.sha256(json.dumps(told, ensure_ascii=False).encode()).hexdigest()[:32]
+    return _hash([[item.id, _spelt(item)] for item in items]).hex()[:32]
+
+
+def _spelt(item: Item) -> Any:
+    return content.frozen({"a": item.words})["a"]
+
+
+def _hash(told: Any) -> bytes:
+    return hashlib.sha256(json.dumps(told, ensure_ascii=False, sort_keys=True).encode()).digest()
 
 
 # ---- Who gets what ---------------------------------------------------------------------------------------------------
@@ -434,7 +443,7 @@ def approve(
     inside = items(session, digest_id)
     if signature(inside) != seen:
         raise DigestChanged
-    if stopped := [item.title or item.merchant for item in inside if not item.is_ready]:
+    if stopped := [item.words.title or item.merchant for item in inside if not item.is_ready]:
         raise Invalid("先移出不能发的：%(names)s。", names="、".join(stopped))
     if scheduled_at is not None and scheduled_at <= now:
         raise Invalid("这个时间已经过了。", field="at")
@@ -475,8 +484,7 @@ def evidence_of(agreed: Forecast) -> dict[str, Any]:
             {
                 "id": one.item.id,
                 "merchant_id": one.item.merchant_id,
-                "title": one.item.title,
-                "hash": _hex(one.item.content_hash),
+                "words": _spelt(one.item),
                 "audience": one.audience,
                 "reached": one.reached,
                 "missed": one.missed,
@@ -489,34 +497,26 @@ def evidence_of(agreed: Forecast) -> dict[str, Any]:
 
 def _hash_of(agreed: Forecast) -> bytes:
     """Of all words of all groups in their order (BC-15)."""
-    words = {
-        one.item.id: [one.item.title, one.item.summary, one.item.text, one.item.picture_id, _hex(one.item.content_hash)]
-        for one in agreed.items
-    }
-    told = [[group.no, [[item.id, *words[item.id]] for item in group.items]] for group in agreed.groups]
-    return hashlib.sha256(json.dumps(told, ensure_ascii=False).encode()).digest()
+    return _hash([[group.no, [[item.id, _spelt(item)] for item in group.items]] for group in agreed.groups])
 
 
-def _hex(value: bytes | None) -> str | None:
-    return value.hex() if value else None
-
-
-def cancel(session: Session, *, digest_id: int) -> None:
+def cancel(session: Session, *, digest_id: int, now: datetime) -> None:
     """Give a digest up before anybody was written to; its items wait for another."""
     digest = get(session, digest_id, lock=True)
     if digest.state not in TO_BE_CANCELLED:
         raise BusinessError("已经开始发送，请到进度页停止。")
-    digest.state = BroadcastState.CANCELLED
+    digest.state, digest.finished_at = BroadcastState.CANCELLED, now
     session.flush()
     released(session, digest_id)
 
 
-def freeze(session: Session, digest_id: int, *, now: datetime) -> int:
+def freeze(session: Session, digest_id: int) -> int:
     """Write down who gets which composition, and why not the others; returns how many there are (BC-1).
 
     Fans are judged anew; the compositions stay those that were approved. A group that fewer than two are left of is
     given up: its fan gets a smaller composition, or nothing.
     """
+    now = session.execute(select(func.app_now())).scalar_one()
     inside = items(session, digest_id)
     crowd = _crowd(session, digest_id, inside, now)
     groups = _kept_groups(session, digest_id, inside)
@@ -602,11 +602,26 @@ def recount(session: Session, digest_id: int) -> None:
     )
 
 
-def finished(session: Session, digest_id: int, *, now: datetime) -> None:
+def settle(session: Session) -> None:
+    """Tell the items of digests that have come to their end, either way; run again, it finds nothing more to do."""
+    open_items = select(Broadcast.digest_id).where(Broadcast.state == BroadcastState.GATHERED)
+    ended = select(Broadcast.id, Broadcast.state).where(
+        Broadcast.id.in_(open_items),
+        Broadcast.state.in_((BroadcastState.FINISHED, BroadcastState.CANCELLED)),
+        Broadcast.finished_at.is_not(None),
+    )
+    for digest_id, state in session.execute(ended).all():
+        if state == BroadcastState.FINISHED:
+            finished(session, digest_id)
+        else:
+            released(session, digest_id)
+
+
+def finished(session: Session, digest_id: int) -> None:
     """The digest has come to its end, and so have its items."""
     recount(session, digest_id)
     done = update(Broadcast).where(Broadcast.digest_id == digest_id, Broadcast.state == BroadcastState.GATHERED)
-    session.execute(done.values(state=BroadcastState.FINISHED, finished_at=now))
+    session.execute(done.values(state=BroadcastState.FINISHED, finished_at=func.app_now()))
 
 
 def released(session: Session, digest_id: int) -> None:
@@ -615,6 +630,48 @@ def released(session: Session, digest_id: int) -> None:
     back = update(Broadcast).where(Broadcast.digest_id == digest_id, Broadcast.state == BroadcastState.GATHERED)
     session.execute(back.values(state=BroadcastState.APPROVED))
     session.execute(update(Broadcast).where(Broadcast.digest_id == digest_id).values(digest_id=None))
+
+
+# ---- Sending ---------------------------------------------------------------------------------------------------------
+
+
+def upload(runtime: Runtime, digest_id: int) -> None:
+    """Give the platform each composition as a draft, and before that the covers it does not have yet.
+
+    Raises `WeChatError`; begun again, it goes on with what is missing. No transaction is open during a call.
+    """
+    with runtime.transaction(Role.PLATFORM) as session:
+        words = [one for _, one in _articles(session, digest_id).values()]
+    for one in words:
+        if one.picture_id is not None and one.picture is None:
+            jobs.copy_picture(runtime, one.picture_id)
+    with runtime.transaction(Role.PLATFORM) as session:
+        articles = _articles(session, digest_id)
+        missing = select(DigestGroup).where(DigestGroup.digest_id == digest_id, DigestGroup.media_id.is_(None))
+        groups = session.scalars(missing.order_by(DigestGroup.no)).all()
+    for group in groups:
+        drafts = [content.draft_of(articles[one][1], author=articles[one][0]) for one in group.items]
+        media_id = client_of(runtime).add_draft(drafts)
+        with runtime.transaction(Role.PLATFORM) as session:
+            mine = update(DigestGroup).where(
+                DigestGroup.digest_id == digest_id, DigestGroup.no == group.no, DigestGroup.media_id.is_(None)
+            )
+            session.execute(mine.values(media_id=media_id))
+
+
+def _articles(session: Session, digest_id: int) -> dict[int, tuple[str, Words]]:
+    """The merchant's name and the words of each item."""
+    return {item.id: (item.merchant, content.load(session, item.id)["a"]) for item in items(session, digest_id)}
+
+
+def mass_content(session: Session, digest_id: int, group_no: int) -> MassArticles:
+    """What a batch of one group hands over; raises `content.NotUploaded` before `upload`."""
+    media_id = session.scalar(
+        select(DigestGroup.media_id).where(DigestGroup.digest_id == digest_id, DigestGroup.no == group_no)
+    )
+    if media_id is None:
+        raise content.NotUploaded
+    return MassArticles(media_id)
 
 
 # ---- Reading ---------------------------------------------------------------------------------------------------------
@@ -645,7 +702,7 @@ def _items(session: Session, *conditions: Any, order: Sequence[Any]) -> list[Ite
     rows = session.execute(
         select(Broadcast, Merchant.name, Merchant.state, BroadcastWords)
         .join(Merchant, Merchant.id == Broadcast.merchant_id)
-        .outerjoin(BroadcastWords, (BroadcastWords.broadcast_id == Broadcast.id) & (BroadcastWords.variant == "a"))
+        .join(BroadcastWords, (BroadcastWords.broadcast_id == Broadcast.id) & (BroadcastWords.variant == "a"))
         .where(*conditions)
         .order_by(*order)
         .execution_options(populate_existing=True)
@@ -657,13 +714,16 @@ def _items(session: Session, *conditions: Any, order: Sequence[Any]) -> list[Ite
             merchant=merchant,
             name=row.name,
             state=BroadcastState(row.state),
-            is_open=state == MerchantState.ACTIVE and words is not None and words.kind == WordsKind.ARTICLE,
+            is_open=state == MerchantState.ACTIVE,
             wanted=row.wanted,
-            title=words.title if words else "",
-            summary=words.summary if words else "",
-            text=words.text if words else "",
-            picture_id=words.picture_id if words else None,
-            content_hash=row.content_hash,
+            words=_words_of(row, words),
         )
         for row, merchant, state, words in rows
     ]
+
+
+def _words_of(row: Broadcast, words: BroadcastWords) -> Words:
+    agreed = content.agreed_to(row.evidence or {})
+    if row.state in (BroadcastState.DRAFT, BroadcastState.SUBMITTED, BroadcastState.RETURNED) or "a" not in agreed:
+        return Words(WordsKind(words.kind), words.text, words.title, words.summary, words.picture_id)
+    return agreed["a"]

@@ -1,17 +1,22 @@
 """A street with several shops whose fans overlap, and approved items to gather."""
 
+import io
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
+from PIL import Image
 from sqlalchemy import text, update
+from sqlalchemy.orm import Session
 
 from bot.inbox import Inbox
 from campaigns.audience import as_stored
-from campaigns.broadcasts import digest
+from campaigns.broadcasts import content, digest
 from campaigns.broadcasts.models import Broadcast, BroadcastKind, BroadcastState, BroadcastWords, WordsKind
 from core.database import Role
 from core.runtime import Runtime
+from merchants import pictures
+from qrcodes.codes import new_public_id
 from qrcodes.fans import Filter
 from tests.community import Code, Neighbourhood, new_openid, scanned, subscribed
 
@@ -52,7 +57,7 @@ class Street:
             for number in range(count):
                 self.fan(f"{of}{number}", of)
 
-    def item(self, letter: str, *, wanted: Filter | None = None, is_approved: bool = True, **words: Any) -> int:
+    def item(self, letter: str, *, wanted: Filter | None = None, is_approved: bool = True, colour: str = "") -> int:
         """An item of a shop, as its merchant wrote it and an operator let it through."""
         merchant_id = self.merchant(letter)
         with self.runtime.transaction(Role.PLATFORM) as session:
@@ -65,14 +70,24 @@ class Street:
             )
             session.add(item)
             session.flush()
-            said = {"title": f"{letter}有新茶", "summary": "今天现做", "text": f"{letter}的正文"} | words
+            said: dict[str, Any] = {"title": f"{letter}有新茶", "summary": "今天现做", "text": f"{letter}的正文"}
+            if colour:
+                said |= {"picture_id": self.picture(session, merchant_id, colour)}
             session.add(BroadcastWords(broadcast_id=item.id, merchant_id=merchant_id, kind=WordsKind.ARTICLE, **said))
             session.flush()
+            agreed = {"words": content.frozen(content.load(session, item.id))}
             if is_approved:
                 for state in (BroadcastState.SUBMITTED, BroadcastState.APPROVED):
                     mine = update(Broadcast).where(Broadcast.id == item.id)
-                    session.execute(mine.values(state=state, decided_at=self.neighbourhood.now, content_hash=b"hash"))
+                    session.execute(mine.values(state=state, decided_at=self.neighbourhood.now, evidence=agreed))
             return item.id
+
+    @staticmethod
+    def picture(session: Session, merchant_id: int, colour: str) -> int:
+        file = io.BytesIO()
+        Image.new("RGB", (320, 240), colour).save(file, "PNG")
+        prepared = pictures.prepare(file.getvalue())
+        return pictures.save(session, merchant_id=merchant_id, picture=prepared, public_id=new_public_id())
 
     def gather(self, item_ids: Iterable[int]) -> int:
         with self.runtime.transaction(Role.PLATFORM) as session:
@@ -110,7 +125,7 @@ class Street:
     def freeze(self, digest_id: int) -> int:
         self.step(digest_id, BroadcastState.FREEZING)
         with self.runtime.transaction(Role.PLATFORM) as session:
-            return digest.freeze(session, digest_id, now=self.runtime.now())
+            return digest.freeze(session, digest_id)
 
     def do(self, statement: str, **values: Any) -> list[Any]:
         with self.runtime.transaction(Role.PLATFORM) as session:

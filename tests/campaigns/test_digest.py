@@ -1,24 +1,29 @@
 """Digests: nobody gets a merchant whose fan they are not, groups are few and never of one, and what is lost is told."""
 
 import random
+from dataclasses import replace
 from datetime import timedelta
 from itertools import combinations, product
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
 from campaigns.broadcasts import compositions, digest
 from campaigns.broadcasts.compositions import assign, choose, worth
+from campaigns.broadcasts.content import NotUploaded
 from campaigns.broadcasts.digest import Unserved
+from campaigns.broadcasts.digest_models import DigestGroup
 from campaigns.broadcasts.models import BroadcastState, NotReached
 from core.database import Role
 from core.errors import BusinessError, Invalid, NotFound
 from core.runtime import Runtime
-from merchants.models import Merchant, MerchantState
+from qrcodes import codes
 from qrcodes.fans import Filter
 from tests.campaigns.digests import OPERATOR_ID, Street
 from tests.community import unsubscribed
+from tests.conftest import Sandbox, wait_until
+from wechat.client import client_of
 
 # ---- Which compositions ----------------------------------------------------------------------------------------------
 
@@ -217,10 +222,7 @@ def test_a_suspended_merchant_is_in_nobodys_message(runtime: Runtime) -> None:
     digest_id = street.gather([street.item("A"), street.item("B")])
     street.approve(digest_id)
     with runtime.transaction(Role.PLATFORM) as session:
-        session.execute(
-            update(Merchant).where(Merchant.id == street.merchant("B")).values(state=MerchantState.SUSPENDED)
-        )
-        session.execute(update(Merchant.__table__.metadata.tables["sub_qr_code"]).values(state="retired"))
+        codes.suspend_merchant(session, merchant_id=street.merchant("B"), now=runtime.now())
     street.freeze(digest_id)
     assert set(street.given(digest_id).values()) == {"A"}
 
@@ -264,7 +266,7 @@ def test_what_was_approved_can_no_longer_change(runtime: Runtime) -> None:
         "DELETE FROM digest_group",
         "UPDATE digest_item SET position = 3",
         "DELETE FROM digest_item",
-        f"INSERT INTO digest_item VALUES ({digest_id}, {b}, {street.merchant('B')}, 1)",
+        "INSERT INTO digest_item SELECT digest_id, item_id + 1, merchant_id + 1, 1 FROM digest_item",
     ):
         with pytest.raises(DBAPIError, match="only change while it is a draft"):
             street.do(statement)
@@ -319,16 +321,18 @@ def test_items_end_with_their_digest_and_merchants_read_their_own_counts(runtime
     street.do("UPDATE broadcast_recipient SET state = 'unknown' WHERE follower_id = :f", f=street.ids["AB1"])
     street.do("UPDATE broadcast_recipient SET state = 'rejected' WHERE follower_id = :f", f=street.ids["AB2"])
     street.step(digest_id, BroadcastState.FINISHED)
+    street.do("UPDATE broadcast SET finished_at = app_now() WHERE id = :id", id=digest_id)
     with runtime.transaction(Role.PLATFORM) as session:
-        digest.finished(session, digest_id, now=runtime.now())
+        digest.settle(session)
     assert street.do("SELECT DISTINCT state FROM broadcast WHERE id IN (:a, :b)", a=a, b=b) == [("finished",)]
     with runtime.transaction(Role.MERCHANT, merchant_id=street.merchant("A")) as session:
         mine = digest.outcome(session, a)
         assert mine is not None
         assert (mine.audience, mine.planned, mine.accepted, mine.rejected, mine.unknown) == (5, 5, 3, 1, 1)
         assert digest.outcome(session, b) is None, "what became of another's item is not this merchant's to know"
-    with runtime.transaction(Role.MERCHANT, merchant_id=street.merchant("A")) as session, pytest.raises(DBAPIError):
-        session.execute(digest.select(digest.DigestGroup))
+    asked = runtime.transaction(Role.MERCHANT, merchant_id=street.merchant("A"))
+    with asked as session, pytest.raises(DBAPIError):
+        session.execute(select(DigestGroup))
 
 
 def test_who_got_an_item_before_its_digest_was_stopped_does_not_get_it_again(runtime: Runtime) -> None:
@@ -342,8 +346,9 @@ def test_who_got_an_item_before_its_digest_was_stopped_does_not_get_it_again(run
     street.do("UPDATE broadcast_recipient SET state = 'unknown' WHERE follower_id = :f", f=street.ids["AB1"])
     street.do("UPDATE broadcast_recipient SET state = 'cancelled' WHERE state = 'planned'")
     street.step(stopped, BroadcastState.RUNNING, BroadcastState.CANCELLED)
+    street.do("UPDATE broadcast SET finished_at = app_now() WHERE id = :id", id=stopped)
     with runtime.transaction(Role.PLATFORM) as session:
-        digest.released(session, stopped)
+        digest.settle(session)
         assert {item.id for item in digest.waiting(session)} == {a, b}
     again = street.gather([a, b])
     told = street.approve(again)
@@ -361,10 +366,48 @@ def test_a_digest_is_given_up_only_before_it_starts(runtime: Runtime) -> None:
     digest_id = street.gather([a])
     street.approve(digest_id)
     with runtime.transaction(Role.PLATFORM) as session:
-        digest.cancel(session, digest_id=digest_id)
+        digest.cancel(session, digest_id=digest_id, now=runtime.now())
         assert [item.id for item in digest.waiting(session)] == [a]
     again = street.gather([a])
     street.approve(again)
     street.freeze(again)
     with runtime.transaction(Role.PLATFORM) as session, pytest.raises(BusinessError, match="已经开始"):
-        digest.cancel(session, digest_id=again)
+        digest.cancel(session, digest_id=again, now=runtime.now())
+
+
+# ---- Handing over ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def connected(runtime: Runtime, sandbox: Sandbox) -> Runtime:
+    hosts = {f"wechat_{host}_url": sandbox.url for host in ("api", "mp", "open")}
+    return replace(runtime, settings=runtime.settings.model_copy(update=hosts))
+
+
+def test_each_group_is_one_draft_with_its_articles_in_order(connected: Runtime, sandbox: Sandbox) -> None:
+    street = Street(connected, "AB")
+    street.fans(A=2, AB=2)
+    a, b = street.item("A", colour="#07c160"), street.item("B", colour="#d63939")
+    digest_id = street.gather([b, a])
+    street.approve(digest_id)
+    with connected.transaction(Role.PLATFORM) as session, pytest.raises(NotUploaded):
+        digest.mass_content(session, digest_id, 1)
+    digest.upload(connected, digest_id)
+    with connected.transaction(Role.PLATFORM) as session:
+        messages = [digest.mass_content(session, digest_id, no) for no in (1, 2)]
+    digest.upload(connected, digest_id)
+    people = [sandbox.post("/sandbox/people", name=name)["openid"] for name in ("安", "白")]
+    for openid in people:
+        sandbox.post(f"/sandbox/people/{openid}/follow")
+    seen = []
+    for number, message in enumerate(messages):
+        client_of(connected).mass_send(people, message, f"digest-{number}")
+        wait_until(lambda many=number + 1: len(articles_of(sandbox, people[0])) == many)  # type: ignore[misc]
+        seen = articles_of(sandbox, people[0])
+    assert seen == [["B有新茶", "A有新茶"], ["A有新茶"]]
+
+
+def articles_of(sandbox: Sandbox, openid: str) -> list[list[str]]:
+    """The titles in each message of articles on somebody's phone."""
+    chat = sandbox.get(f"/sandbox/people/{openid}/chat")["messages"]
+    return [[article["title"] for article in message["articles"]] for message in chat if message.get("articles")]
