@@ -22,7 +22,7 @@ import merchants.jobs
 import qrcodes.batches
 import qrcodes.handovers
 import qrcodes.jobs
-from campaigns.broadcasts import freezing, sending
+from campaigns.broadcasts import calls, freezing, hello, sending
 from core import jobs, logging, long_jobs, metrics, outbox
 from core.bell import connect, queue_named
 from core.jobs import Handler
@@ -47,6 +47,8 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     **qrcodes.handovers.HANDLERS,
     **standing.HANDLERS,
     **bot.jobs.HANDLERS,
+    **hello.HANDLERS,
+    **calls.HANDLERS,
     freezing.FREEZE: patient(freezing.freeze),
     long_jobs.RUN: long_jobs.handler(LONG_JOBS),
 }

@@ -3,16 +3,17 @@
 Nothing here touches the database; `bot.inbox` reads what is needed first and writes the result after.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from bot import staff_links
+from bot import staff_links, wishes
 from bot.events import (
     AuthorizationCancelled,
     Event,
+    MassSendFinished,
     MenuClicked,
     MenuScanned,
     Message,
@@ -37,6 +38,9 @@ ERASE_AFTER_SILENT_LEAVE: Final = timedelta(days=7)
 ERASE_WORDS: Final = "确认删除我的信息"
 """What a follower writes to have everything about them deleted at once."""
 
+MOST_BIGINT: Final = 2**63 - 1
+MOST_INTEGER: Final = 2**31 - 1
+
 
 class Step(StrEnum):
     """Work an event leaves for the network, as kinds of outbox tasks."""
@@ -57,12 +61,15 @@ class Outcome:
     """It is about somebody erased and does not bring them back: it is counted, and nothing of it is kept."""
     staff: staff_links.Answer | None = None
     """What it did to a staff code: then this is what is answered, and nothing else."""
+    granted: wishes.Granted | None = None
+    """What it asked for about broadcasts, and got."""
 
 
 @dataclass(slots=True)
 class Known:
     """What the database holds about one event's follower and code, locked and read for this batch."""
 
+    account_id: int
     follower: StoredFollower | None
     last: StoredEpisode | None
     history: tuple[list[StoredEpisode], list[Fact]] | None
@@ -77,12 +84,23 @@ class Known:
     """What waits for the next scan of this code."""
     link: StoredLink | None = None
     """The staff code that was scanned, or whose number this may be."""
+    subscriptions: wishes.Subscriptions = wishes.NO_SUBSCRIPTIONS
+    """Whose fan the writer of a wish is."""
+    waiting: Collection[int] = ()
+    """Merchants whose message waits for the next time this follower turns to them."""
+
+    @property
+    def merchant_id(self) -> int | None:
+        """Whose conversation it is: the owner's of the scanned code, or of the one scanned before."""
+        return self.context_merchant_id if self.code is None else self.code.owner.merchant_id
 
 
 @dataclass(slots=True)
 class Effects:
     outcome: Outcome
     steps: list[Step] = field(default_factory=list)
+    greets: int | None = None
+    """The merchant whose waiting message is added after the answer."""
 
 
 def fact_of(event: Event, source: EpisodeSource) -> Fact | None:
@@ -150,6 +168,8 @@ def apply(
     """Add everything the event does to `changes`, except its own inbox row, and say what came of it."""
     follower = known.follower
     if follower is None:
+        if isinstance(event, MassSendFinished):
+            _write_report(event, known, changes)
         return Effects(Outcome())
     effects = Effects(Outcome(code=known.code))
     fact = fact_of(event, source)
@@ -181,11 +201,19 @@ def apply(
         fan_number=fan_number,
     )
     if source is EpisodeSource.EVENT:
-        _write_window(event, known, inbox_id=inbox_id, changes=changes)
         if not (is_stale or effects.outcome.is_forgotten):
             effects.outcome.staff = staff_links.act(
                 event, follower.id, link=known.link, posts=known.posts, changes=changes
             )
+            effects.outcome.granted = wishes.act(
+                event,
+                follower.id,
+                known=known.subscriptions,
+                context_merchant_id=known.merchant_id,
+                changes=changes,
+            )
+            effects.greets = _greets(event, known, effects.outcome)
+        _write_window(event, known, effects.outcome, inbox_id=inbox_id, changes=changes)
         if effects.outcome.staff is None:
             effects.outcome.variant = _welcome_variant(event, verdicts)
     if _asks_to_be_forgotten(event):
@@ -394,16 +422,38 @@ def _write_fans(
         changes["returned_fans"].append({"merchant_id": verdict.merchant_id, "follower_id": follower.id})
 
 
-def _write_window(event: Event, known: Known, *, inbox_id: int, changes: Changes) -> None:
+def _write_window(event: Event, known: Known, outcome: Outcome, *, inbox_id: int, changes: Changes) -> None:
     trigger = trigger_of(event)
     if trigger is None or known.follower is None:
         return
     rule = WINDOWS[trigger]
-    scanned = None if known.code is None else known.code.owner.merchant_id
     changes["windows"].append(
-        {"inbox_id": inbox_id, "follower_id": known.follower.id, "merchant_id": scanned or known.context_merchant_id,
+        {"inbox_id": inbox_id, "follower_id": known.follower.id, "merchant_id": known.merchant_id,
          "trigger": trigger, "opened_at": event.occurred_at, "expires_at": event.occurred_at + rule.lasts,
-         "allowance": rule.messages}
+         "allowance": rule.messages, "wants_offers": outcome.granted is not None and outcome.granted.wants_offers}
+    )  # fmt: skip
+
+
+def _greets(event: Event, known: Known, outcome: Outcome) -> int | None:
+    """Whose waiting message fits here: the merchant's somebody has just turned to, unless it was about being left
+    alone, about the staff's pages or about one's own data."""
+    if trigger_of(event) is None or known.merchant_id not in known.waiting or outcome.staff is not None:
+        return None
+    is_about_offers = outcome.granted is None or outcome.granted.wants_offers
+    return known.merchant_id if is_about_offers and not _asks_to_be_forgotten(event) else None
+
+
+def _write_report(event: MassSendFinished, known: Known, changes: Changes) -> None:
+    """What the platform tells of a mass send, ours or not; numbers that no column holds name none of ours."""
+    if event.msg_id > MOST_BIGINT:
+        return
+    total, filtered, sent, errors = (
+        max(-MOST_INTEGER, min(count, MOST_INTEGER))
+        for count in (event.total, event.filtered, event.sent, event.failed)
+    )
+    changes["mass_reports"].append(
+        {"msg_id": event.msg_id, "account_id": known.account_id, "reported_at": event.occurred_at,
+         "status": event.status, "total": total, "filtered": filtered, "sent": sent, "errors": errors}
     )  # fmt: skip
 
 

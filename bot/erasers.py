@@ -6,8 +6,8 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-# The lower floor's eraser is registered first and so runs last: ours needs the openid that it takes away.
-import merchants.erasers  # noqa: F401
+# The lower floors' erasers are registered first and so run last: ours needs the openid that they take away.
+import campaigns.broadcasts.erasers  # noqa: F401
 from core import erasure, outbox
 from core.database import Role
 from core.outbox import Task

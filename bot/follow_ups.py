@@ -6,7 +6,7 @@ went out; it then stays `unknown` and is never sent again (F16).
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Final, assert_never
+from typing import Any, Final
 
 from sqlalchemy import Row, func, select, text, update
 from sqlalchemy.orm import Session
@@ -23,7 +23,7 @@ from qrcodes.models import Welcome
 from wechat import outcome
 from wechat.client import WeChatClient, client_of
 from wechat.errors import WaitAMinute
-from wechat.replies import ImageReply, NewsReply, Reply, TextReply
+from wechat.replies import Reply
 
 SEND: Final = "send_follow_up"
 IN_TURN: Final = timedelta(seconds=1)
@@ -155,14 +155,4 @@ def _words(session: Session, row: Row[Any], *, public_url: str) -> Reply | None:
 
 
 def _send(client: WeChatClient, openid: str, reply: Reply) -> None:
-    match reply:
-        case TextReply(content=content):
-            client.send_text(openid, content)
-        case ImageReply(media_id=media_id):
-            client.send_image(openid, media_id)
-        case NewsReply():
-            client.send_news(
-                openid, title=reply.title, description=reply.description, url=reply.url, picurl=reply.picurl
-            )
-        case _:
-            assert_never(reply)
+    client.send_reply(openid, reply)

@@ -53,6 +53,8 @@ def answer(happened: Happened) -> Reply | None:
     assert isinstance(happened.event, TextMessage)  # noqa: S101
     if happened.outcome.staff is not None:
         return TextReply(happened.outcome.staff.words)
+    if happened.outcome.granted is not None:
+        return TextReply(happened.outcome.granted.words)
     words = happened.event.content.strip()
     if words == ERASE_WORDS:
         return TextReply(ERASED)

@@ -18,12 +18,13 @@ from sqlalchemy import func
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from bot import effects, staff_links, store
+from bot import effects, staff_links, store, wishes
 from bot.effects import Effects, Known, Outcome, Step
 from bot.events import Event
 from bot.handlers import reply_to
 from bot.models import DeadLetter
 from bot.robot import Happened, render
+from campaigns.broadcasts import hello
 from core import audit, outbox
 from core.clock import month_of
 from core.database import Role
@@ -184,6 +185,8 @@ class Inbox:
             scanners=[a.follower.id for a in arrivals if a.follower and effects.is_scan(a.event)],
             staff_scenes={scene for a in arrivals if (scene := staff_links.scene_of(a.event)) is not None},
             writers_of_numbers=[a.follower.id for a in arrivals if a.follower and staff_links.number_in(a.event)],
+            writers_of_wishes=[a.follower.id for a in arrivals if a.follower and wishes.is_one(a.event)],
+            callers=[a.follower.id for a in arrivals if a.follower and effects.trigger_of(a.event)],
         )
 
     def _arrive(self, event: Event, source: EpisodeSource) -> _Arrival:
@@ -230,6 +233,7 @@ class Inbox:
             changes["inbox"].append(self._inbox_row(arrival, what, source))
         store.write(connection, changes)
         outbox.add_many(session, list(_owed(arrivals, known, changes)))
+        outbox.add_many(session, list(_greetings(arrivals, known)), delay=hello.AFTER)
 
     def _know(self, connection: store.Driver, arrivals: list[_Arrival], seen: store.Glimpse) -> list[Known]:
         """What is known about each event; the whole history only where the newest episode does not decide."""
@@ -253,6 +257,7 @@ class Inbox:
             is_deep = follower_id in deep
             known.append(
                 Known(
+                    account_id=self.account.id,
                     follower=arrival.follower,
                     last=seen.last.get(follower_id) if follower_id else None,
                     history=(episodes.get(follower_id, []), facts.get(follower_id, []))
@@ -265,6 +270,10 @@ class Inbox:
                     trials=seen.trials.get(effects.scene_of(arrival.event) or "", ()),
                     link=staff_links.find(arrival.event, follower_id, seen.links),
                     rules=self.account.rules,
+                    subscriptions=wishes.Subscriptions(seen.shops.get(follower_id, ()), follower_id in seen.opted_out)
+                    if follower_id
+                    else wishes.NO_SUBSCRIPTIONS,
+                    waiting={merchant_id for caller_id, merchant_id in seen.hellos if caller_id == follower_id},
                 )
             )
         return known
@@ -375,6 +384,14 @@ def _owed(arrivals: Iterable[_Arrival], known: Iterable[Known], changes: store.C
             dedupe_key=f"follow_up:{row['inbox_id']}:{row['position']}",
             payload={"inbox_id": row["inbox_id"], "position": row["position"]},
         )
+
+
+def _greetings(arrivals: Iterable[_Arrival], known: Iterable[Known]) -> Iterable[dict[str, Any]]:
+    """Outbox rows for the messages that waited for these followers."""
+    for arrival, what in zip(arrivals, known, strict=True):
+        if arrival.effects is None or what.follower is None or arrival.effects.greets is None:
+            continue
+        yield hello.row(inbox_id=arrival.inbox_id, follower_id=what.follower.id, merchant_id=arrival.effects.greets)
 
 
 def _payload(step: Step, follower_id: int) -> dict[str, Any]:

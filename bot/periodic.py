@@ -8,7 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from bot import erasers, follow_ups, notices, reconcile, retention
-from campaigns.broadcasts import control, mass
+from campaigns.broadcasts import calls, control, hello, mass, reports
 from core.clock import business_day
 from core.partitions import ensure_ahead
 from core.scheduler import Periodic
@@ -56,6 +56,8 @@ TASKS: Final = (
     Periodic("broadcasts due", control.start_due, every=timedelta(0)),
     Periodic("broadcasts", control.tidy, every=timedelta(0)),
     Periodic("mass reports", mass.settle_by_reports, every=timedelta(seconds=30)),
+    Periodic("missed hellos", hello.expire, every=timedelta(minutes=1)),
+    Periodic("foreign sends", reports.foreign_reports, every=timedelta(minutes=1)),
     Periodic("traffic", rollups.keep_up, every=timedelta(0)),
     Periodic("lost follow-ups", follow_ups.give_up_lost_calls, every=timedelta(seconds=30)),
     Periodic("lost notices", notices.give_up_lost_calls, every=timedelta(seconds=30)),
@@ -68,5 +70,7 @@ TASKS: Final = (
     Periodic("standings", standing.owe, daily_at=standing.COUNTED_AT),
     Periodic("retention", retention.owe, daily_at=time(3, 40)),
     Periodic("traffic alarms", alarms.judge_yesterday, daily_at=time(7, 0)),
+    Periodic("mass calls allotted", calls.begin_day, daily_at=calls.ALLOTTED_AT),
+    Periodic("mass calls returned", calls.return_unused, daily_at=calls.RETURNED_AT),
     Periodic("restatements", rollups.forget_restatements, daily_at=time(3, 50)),
 )

@@ -13,6 +13,7 @@ import orjson
 import psycopg
 from sqlalchemy.orm import Session
 
+from campaigns.broadcasts.mute import Shop
 from core.clock import month_of
 from merchants.following import Episode, Fact, FactKind
 from merchants.identities import MAY_SIGN_IN
@@ -244,6 +245,18 @@ _LINKS = """
        OR (l.follower_id = ANY(%(ids)s) AND l.purpose = 'sign_in' AND l.state = 'scanned')
     ORDER BY l.id FOR UPDATE OF l"""
 
+_SHOPS = """
+    SELECT w.id, f.merchant_id, m.name, f.muted_at IS NOT NULL, o.follower_id IS NOT NULL
+    FROM unnest(%(ids)s::bigint[]) AS w(id)
+    LEFT JOIN opt_out o ON o.follower_id = w.id
+    LEFT JOIN (fan f JOIN merchant m ON m.id = f.merchant_id) ON f.follower_id = w.id AND f.erased_at IS NULL
+    ORDER BY w.id, f.first_touch_at, f.merchant_id"""
+
+_HELLOS = """
+    SELECT DISTINCT r.follower_id, r.merchant_id
+    FROM broadcast_recipient r JOIN broadcast b ON b.id = r.broadcast_id AND b.state = 'running'
+    WHERE r.follower_id = ANY(%(ids)s) AND r.state = 'planned' AND r.route = 'hello'"""
+
 _IDS = """
     SELECT ARRAY(SELECT nextval('inbox_event_id_seq') FROM generate_series(1, %(inbox)s)),
            ARRAY(SELECT nextval('follow_episode_id_seq') FROM generate_series(1, %(history)s)),
@@ -279,6 +292,12 @@ class Glimpse:
     """Codes that wait for a test scan, by scene."""
     links: list[StoredLink]
     """The staff codes that were scanned, or whose number somebody may be writing."""
+    shops: dict[int, list[Shop]]
+    """The merchants whose fan each writer of a wish is, by first touch."""
+    opted_out: set[int]
+    """Who of them wants no merchant's broadcasts."""
+    hellos: set[tuple[int, int]]
+    """For which follower a message of which merchant waits for the next hello."""
     ids: "Ids"
     """One of each kind for every event: enough unless a whole history has to be told again."""
 
@@ -303,10 +322,13 @@ def glimpse(
     scanners: Sequence[int] = (),
     staff_scenes: Collection[str] = (),
     writers_of_numbers: Sequence[int] = (),
+    writers_of_wishes: Sequence[int] = (),
+    callers: Sequence[int] = (),
 ) -> Glimpse:
     """Read what a batch needs in one round trip. `keys` maps dedupe keys to the month the event belongs to.
 
-    `scanners` scanned something; `staff_scenes` are those of staff codes; the others wrote two digits.
+    `scanners` scanned something; `staff_scenes` are those of staff codes; writers of numbers wrote two digits, and of
+    wishes what may be one; `callers` did what opens a window.
     """
     given = {
         "account": account_id,
@@ -324,7 +346,10 @@ def glimpse(
         links = None
         if staff_scenes or writers_of_numbers:
             links = connection.execute(_LINKS, {"scenes": list(staff_scenes), "ids": list(writers_of_numbers)})
+        shops = connection.execute(_SHOPS, {"ids": list(writers_of_wishes)}) if writers_of_wishes else None
+        hellos = connection.execute(_HELLOS, {"ids": list(callers)}) if callers else None
         ids = connection.execute(_IDS, {"inbox": len(keys), "history": len(keys)})
+    subscriptions = shops.fetchall() if shops else []
     return Glimpse(
         taken_in={row[0]: TakenIn(*row[1:]) for row in taken_in},
         last={row[0]: _episode(row) for row in last or ()},
@@ -333,6 +358,9 @@ def glimpse(
         posts=_grouped((row[0], Post(*row[1:])) for row in posts or ()),
         trials=_grouped((row[0], StoredTrial(*row[1:])) for row in trials or ()),
         links=[_link(row) for row in links or ()],
+        shops=_grouped((row[0], Shop(*row[1:4])) for row in subscriptions if row[1] is not None),
+        opted_out={row[0] for row in subscriptions if row[4]},
+        hellos={(row[0], row[1]) for row in hellos or ()},
         ids=_reserved(ids),
     )
 
@@ -518,10 +546,27 @@ _WRITES: dict[str, str] = {
         FROM jsonb_to_recordset(%(rows)s) AS r(merchant_id bigint, follower_id bigint)
         WHERE fan.merchant_id = r.merchant_id AND fan.follower_id = r.follower_id AND fan.erased_at IS NOT NULL""",
     "windows": """
-        INSERT INTO message_window (inbox_id, follower_id, merchant_id, trigger, opened_at, expires_at, allowance)
-        SELECT inbox_id, follower_id, merchant_id, trigger, opened_at, expires_at, allowance
+        INSERT INTO message_window (inbox_id, follower_id, merchant_id, trigger, opened_at, expires_at, allowance,
+            wants_offers)
+        SELECT inbox_id, follower_id, merchant_id, trigger, opened_at, expires_at, allowance, wants_offers
         FROM jsonb_to_recordset(%(rows)s) AS r(inbox_id bigint, follower_id bigint, merchant_id bigint, trigger text,
-            opened_at timestamptz, expires_at timestamptz, allowance smallint)""",
+            opened_at timestamptz, expires_at timestamptz, allowance smallint, wants_offers boolean)""",
+    "mutes": """
+        UPDATE fan SET muted_at = r.muted_at
+        FROM jsonb_to_recordset(%(rows)s) AS r(merchant_id bigint, follower_id bigint, muted_at timestamptz)
+        WHERE fan.merchant_id = r.merchant_id AND fan.follower_id = r.follower_id""",
+    "opt_outs": """
+        INSERT INTO opt_out (follower_id, at)
+        SELECT follower_id, at FROM jsonb_to_recordset(%(rows)s) AS r(follower_id bigint, at timestamptz)
+        ON CONFLICT (follower_id) DO NOTHING""",
+    "opt_ins": "DELETE FROM opt_out WHERE follower_id = ANY(%(ids)s)",
+    # What is told again, or told twice by two events, is known from the first time.
+    "mass_reports": """
+        INSERT INTO mass_report (msg_id, account_id, reported_at, status, total, filtered, sent, errors)
+        SELECT msg_id, account_id, reported_at, status, total, filtered, sent, errors
+        FROM jsonb_to_recordset(%(rows)s) AS r(msg_id bigint, account_id smallint, reported_at timestamptz, status text,
+            total integer, filtered integer, sent integer, errors integer)
+        ON CONFLICT (msg_id) DO NOTHING""",
     "follow_ups": """
         INSERT INTO follow_up (inbox_id, follower_id, welcome_id, position)
         SELECT inbox_id, follower_id, welcome_id, position

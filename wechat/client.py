@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, assert_never
 from weakref import WeakKeyDictionary
 
 import wechatpy.client
@@ -20,6 +20,7 @@ from core.settings import Settings
 from wechat import limits, mass
 from wechat.errors import BadRequest, NoSuchMenu, OutcomeUnknown, TokenRejected
 from wechat.mass import DraftArticle, MassAccepted, MassContent, MassState, Quota
+from wechat.replies import ImageReply, NewsReply, Reply, TextReply
 from wechat.tokens import Token, TokenEndpoint, TokenStore
 from wechat.transport import Files, Transport
 
@@ -200,6 +201,20 @@ class WeChatClient:
             "tail_content": tail,
         }
         self._done(_CUSTOM_SEND, self._calls.message.send_msg_menu(openid, menu))
+
+    def send_reply(self, openid: str, reply: Reply) -> None:
+        """Whatever a callback may be answered with, later and by itself."""
+        match reply:
+            case TextReply(content=content):
+                self.send_text(openid, content)
+            case ImageReply(media_id=media_id):
+                self.send_image(openid, media_id)
+            case NewsReply():
+                self.send_news(
+                    openid, title=reply.title, description=reply.description, url=reply.url, picurl=reply.picurl
+                )
+            case _:
+                assert_never(reply)
 
     # Mass sends: accepted is not delivered, and a repeated clientmsgid is recognised for a day
 

@@ -1,0 +1,22 @@
+"""What broadcasts forget about a person: what they wished and whether they could be reached; who got what stays, by id."""
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+# The lower floor's eraser is registered first and so runs last.
+import merchants.erasers  # noqa: F401
+from core import erasure
+
+
+@erasure.register
+def forget_wishes(session: Session, follower_id: int) -> None:
+    """Take away their wishes; what waited for their next hello does not wait for who comes back."""
+    erased = {"id": follower_id}
+    session.execute(text("DELETE FROM opt_out WHERE follower_id = :id"), erased)
+    session.execute(text("DELETE FROM unreachable WHERE follower_id = :id"), erased)
+    session.execute(
+        text("""
+            UPDATE broadcast_recipient SET state = 'skipped', reason = 'left', settled_at = app_now()
+            WHERE follower_id = :id AND state = 'planned' AND route = 'hello'"""),
+        erased,
+    )

@@ -1,0 +1,304 @@
+"""The next hello: a message that waited for a fan is added once, after the answer, when they next turn to its merchant.
+
+The inbox owes one task for each event after which something waits. As with every message to one person, `calling` is
+committed before the platform is asked, together with the message it takes out of a window and everything that would
+speak against it; where the answer is missing nobody knows, and it is never sent again (BC-2, BC-10, BC-19).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from campaigns.broadcasts import content
+from campaigns.broadcasts.models import NotReached, RecipientState
+from campaigns.broadcasts.reach import RESERVED_FOR_ANSWERS
+from core import outbox
+from core.database import Role, rows_changed
+from core.jobs import Handler
+from core.outbox import Task, TryLater
+from core.runtime import Runtime
+from wechat.client import client_of
+from wechat.errors import (
+    Misconfigured,
+    NotFollowing,
+    QuotaSpent,
+    Refused,
+    TokenRejected,
+    WaitAMinute,
+    WeChatError,
+    WindowOver,
+)
+from wechat.replies import Reply
+
+SEND: Final = "send_hello"
+AFTER: Final = timedelta(seconds=2)
+"""How long the answer itself has to arrive first."""
+IN_TURN: Final = timedelta(seconds=1)
+"""How soon to look again whether what follows the welcome has gone out."""
+SOON: Final = timedelta(seconds=5)
+"""How soon to try again what the platform was too busy for, at first: windows may be a minute long."""
+LATEST: Final = timedelta(minutes=10)
+CALL_LASTS: Final = timedelta(seconds=60)
+"""No call takes longer; after that the sweep calls it unknown."""
+EXPIRE_AT_ONCE: Final = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    broadcast_id: int
+    follower_id: int
+    attempt: int
+    window_id: int
+    openid: str
+    reply: Reply
+
+
+def row(*, inbox_id: int, follower_id: int, merchant_id: int, again: str = "") -> dict[str, Any]:
+    """The outbox row for one hello."""
+    return outbox.row(
+        kind=SEND,
+        queue=outbox.MESSAGES,
+        dedupe_key=f"hello:{inbox_id}{again}",
+        payload={"inbox_id": inbox_id, "follower_id": follower_id, "merchant_id": merchant_id},
+    )
+
+
+def send_hello(runtime: Runtime, task: Task) -> None:
+    """Add the oldest message that waits for this follower and merchant, if it may be said now; else it waits on."""
+    with runtime.transaction(Role.PLATFORM) as session:
+        call = _begin(session, task, now=runtime.now())
+    if call is None:
+        return
+    client = client_of(runtime)
+    try:
+        client.send_reply(call.openid, call.reply)
+    except WaitAMinute as refusal:
+        with runtime.transaction(Role.PLATFORM) as session:
+            if _wait_on(session, call, refusal, gives_back=True):
+                _owe_again(session, call, task)
+    except (QuotaSpent, TokenRejected, Misconfigured) as refusal:
+        # Nothing is wrong with this fan or this message.
+        with runtime.transaction(Role.PLATFORM) as session:
+            _wait_on(session, call, refusal, gives_back=True)
+    except WindowOver as refusal:
+        with runtime.transaction(Role.PLATFORM) as session:
+            _wait_on(session, call, refusal, gives_back=False)
+    except Refused as refusal:
+        with runtime.transaction(Role.PLATFORM) as session:
+            _settle(session, call, RecipientState.REJECTED, refusal.errcode)
+            if isinstance(refusal, NotFollowing):
+                _mark_unreachable(session, call, refusal)
+    except WeChatError as failure:
+        with runtime.transaction(Role.PLATFORM) as session:
+            _settle(session, call, RecipientState.UNKNOWN, failure.errcode)
+    else:
+        with runtime.transaction(Role.PLATFORM) as session:
+            _settle(session, call, RecipientState.SENT, None)
+
+
+def expire(session: Session, now: datetime) -> None:
+    """Give up waiting for who did not come by in time."""
+    session.execute(
+        text("""
+            UPDATE broadcast_recipient SET state = 'skipped', reason = 'no_hello', settled_at = :now
+            WHERE (broadcast_id, follower_id) IN (
+                SELECT r.broadcast_id, r.follower_id FROM broadcast b JOIN broadcast_recipient r ON r.broadcast_id = b.id
+                WHERE b.state IN ('running', 'paused') AND b.started_at + b.hello_days * interval '1 day' <= :now
+                  AND r.state = 'planned' AND r.route = 'hello'
+                LIMIT :most FOR UPDATE OF r SKIP LOCKED)"""),
+        {"now": now, "most": EXPIRE_AT_ONCE},
+    )
+
+
+def _begin(session: Session, task: Task, *, now: datetime) -> _Call | None:
+    """Commit to one call, and to this being the hello's only one; None where nothing may be said.
+
+    The task ends here: a worker that dies later leaves a call nobody knows about, and no second message.
+    """
+    who = {name: int(task.payload[name]) for name in ("inbox_id", "follower_id", "merchant_id")}
+    fan = session.execute(
+        text("""
+            SELECT w.openid, w.status, f.muted_at IS NOT NULL AS is_muted, f.erased_at IS NOT NULL AS is_erased,
+                   EXISTS (SELECT 1 FROM opt_out o WHERE o.follower_id = w.id) AS has_opted_out,
+                   EXISTS (SELECT 1 FROM follow_up u JOIN message_window m ON m.inbox_id = u.inbox_id
+                           WHERE u.inbox_id = :inbox_id AND u.state IN ('planned', 'calling')
+                             AND m.expires_at > app_now()) AS is_still_answered
+            FROM follower w JOIN fan f ON f.follower_id = w.id AND f.merchant_id = :merchant_id
+            WHERE w.id = :follower_id FOR UPDATE OF w"""),
+        who,
+    ).one_or_none()
+    if fan is None:
+        return None
+    if fan.is_still_answered:
+        raise TryLater(IN_TURN)
+    if not outbox.finish(session, task):
+        return None
+    if reason := _speaks_against(fan._mapping):
+        _skip(session, who, reason)
+        return None
+    waiting = _claim(session, who)
+    if waiting is None:
+        return None
+    words = content.load(session, waiting.broadcast_id)[waiting.variant]
+    facts = content.facts_of_fans(session, merchant_id=who["merchant_id"], follower_ids=[who["follower_id"]], now=now)
+    reply = content.as_reply(words, facts[who["follower_id"]])
+    calling = _take(session, who, waiting.broadcast_id)
+    if calling is None:
+        _unclaim(session, who, waiting.broadcast_id)
+        return None
+    call = _Call(waiting.broadcast_id, who["follower_id"], calling.attempt, calling.window_id, fan.openid, reply)
+    _note(session, call, "before")
+    return call
+
+
+def _speaks_against(fan: Mapping[str, Any]) -> NotReached | None:
+    """What forbids any message to this fan for good."""
+    if fan["is_muted"]:
+        return NotReached.MUTED
+    if fan["has_opted_out"]:
+        return NotReached.OPTED_OUT
+    return NotReached.LEFT if fan["status"] == "gone" or fan["is_erased"] else None
+
+
+def _skip(session: Session, who: Mapping[str, int], reason: NotReached) -> None:
+    session.execute(
+        text("""
+            UPDATE broadcast_recipient SET state = 'skipped', reason = :reason, settled_at = app_now()
+            WHERE follower_id = :follower_id AND merchant_id = :merchant_id AND state = 'planned' AND route = 'hello'"""),
+        {**who, "reason": reason},
+    )
+
+
+def _claim(session: Session, who: Mapping[str, int]) -> Any | None:
+    """The oldest broadcast's row, locked: two hellos of one fan take two rows, or one of them none."""
+    return session.execute(
+        text("""
+            UPDATE broadcast_recipient r SET state = 'claimed', owner = 'hello', lease_until = clock_timestamp() + :lasts
+            WHERE r.follower_id = :follower_id AND r.broadcast_id = (
+                SELECT o.broadcast_id FROM broadcast_recipient o JOIN broadcast b ON b.id = o.broadcast_id
+                WHERE o.follower_id = :follower_id AND o.merchant_id = :merchant_id
+                  AND o.state = 'planned' AND o.route = 'hello' AND b.state = 'running'
+                  AND b.started_at + b.hello_days * interval '1 day' > app_now()
+                ORDER BY b.started_at, b.id LIMIT 1 FOR UPDATE OF o)
+            RETURNING r.broadcast_id, r.variant"""),
+        {**who, "lasts": CALL_LASTS},
+    ).one_or_none()
+
+
+def _take(session: Session, who: Mapping[str, int], broadcast_id: int) -> Any | None:
+    """From here on the call counts as made: one statement judges once more, takes the message out of a window of this
+    merchant's conversation that has more than is kept for answers, and says `calling`."""
+    return session.execute(
+        text("""
+            WITH taken AS (
+                UPDATE message_window SET used = used + 1
+                WHERE inbox_id = (
+                    SELECT m.inbox_id FROM message_window m
+                    WHERE m.follower_id = :follower_id AND m.merchant_id = :merchant_id AND m.expires_at > app_now()
+                      AND m.allowance - m.used > :reserved
+                    ORDER BY m.expires_at, m.inbox_id LIMIT 1 FOR UPDATE)
+                  AND EXISTS (SELECT 1 FROM broadcast b WHERE b.id = :broadcast_id AND b.state = 'running'
+                              AND b.started_at + b.hello_days * interval '1 day' > app_now())
+                  AND NOT EXISTS (SELECT 1 FROM sending_state s WHERE s.paused_at IS NOT NULL
+                                  AND (s.resume_at IS NULL OR s.resume_at > app_now()))
+                  AND EXISTS (
+                      SELECT 1 FROM fan f JOIN follower w ON w.id = f.follower_id
+                      WHERE f.follower_id = :follower_id AND f.merchant_id = :merchant_id AND f.muted_at IS NULL
+                        AND f.erased_at IS NULL AND w.status = 'following' AND w.openid IS NOT NULL
+                        AND NOT EXISTS (SELECT 1 FROM opt_out o WHERE o.follower_id = w.id)
+                        AND NOT EXISTS (SELECT 1 FROM unreachable u WHERE u.follower_id = w.id
+                                        AND u.channel = 'window' AND u.since >= w.last_seen_at))
+                RETURNING inbox_id)
+            UPDATE broadcast_recipient r
+            SET state = 'calling', attempt = r.attempt + 1, window_id = taken.inbox_id,
+                lease_until = clock_timestamp() + :lasts
+            FROM taken
+            WHERE r.broadcast_id = :broadcast_id AND r.follower_id = :follower_id AND r.state = 'claimed'
+            RETURNING r.attempt, r.window_id"""),
+        {**who, "broadcast_id": broadcast_id, "reserved": RESERVED_FOR_ANSWERS, "lasts": CALL_LASTS},
+    ).one_or_none()
+
+
+def _unclaim(session: Session, who: Mapping[str, int], broadcast_id: int) -> None:
+    session.execute(
+        text("""
+            UPDATE broadcast_recipient SET state = 'planned', owner = NULL, lease_until = NULL
+            WHERE broadcast_id = :broadcast_id AND follower_id = :follower_id AND state = 'claimed'"""),
+        {**who, "broadcast_id": broadcast_id},
+    )
+
+
+def _wait_on(session: Session, call: _Call, refusal: WeChatError, *, gives_back: bool) -> bool:
+    """It was definitely not taken: it waits again, and the message stays the window's where that still has it.
+
+    False where the sweep has called it unknown meanwhile: then it stays so.
+    """
+    waits = text("""
+        UPDATE broadcast_recipient SET state = 'planned', owner = NULL, lease_until = NULL, window_id = NULL
+        WHERE broadcast_id = :broadcast_id AND follower_id = :follower_id AND state = 'calling' AND attempt = :attempt""")
+    is_mine = rows_changed(session.execute(waits, _own(call))) == 1
+    if is_mine and gives_back:
+        session.execute(
+            text("UPDATE message_window SET used = used - 1 WHERE inbox_id = :window_id"), {"window_id": call.window_id}
+        )
+    _note(session, call, "after", outcome="waits", errcode=refusal.errcode)
+    return is_mine
+
+
+def _owe_again(session: Session, call: _Call, task: Task) -> None:
+    """The same hello, a little later each time, under a name of its own."""
+    again = row(
+        inbox_id=int(task.payload["inbox_id"]),
+        follower_id=call.follower_id,
+        merchant_id=int(task.payload["merchant_id"]),
+        again=f":{call.broadcast_id}:{call.attempt}",
+    )
+    outbox.add_many(session, [again], delay=min(SOON * 2 ** min(call.attempt - 1, 10), LATEST))
+
+
+def _settle(session: Session, call: _Call, state: RecipientState, errcode: int | None) -> None:
+    """The sweep may have given the call up meanwhile; what we saw ourselves is better."""
+    session.execute(
+        text("""
+            UPDATE broadcast_recipient SET state = :state, errcode = :errcode, lease_until = NULL, settled_at = app_now()
+            WHERE broadcast_id = :broadcast_id AND follower_id = :follower_id AND state IN ('calling', 'unknown')
+              AND attempt = :attempt"""),
+        {**_own(call), "state": state, "errcode": errcode},
+    )
+    _note(session, call, "after", outcome=state, errcode=errcode)
+
+
+def _mark_unreachable(session: Session, call: _Call, refusal: WeChatError) -> None:
+    """Until something newer is heard of them, nothing is planned on this channel (BC-21)."""
+    session.execute(
+        text("""
+            INSERT INTO unreachable (follower_id, channel, since, errcode)
+            VALUES (:follower_id, 'window', app_now(), :errcode)
+            ON CONFLICT (follower_id, channel) DO UPDATE
+            SET since = greatest(unreachable.since, excluded.since), errcode = excluded.errcode"""),
+        {"follower_id": call.follower_id, "errcode": refusal.errcode},
+    )
+
+
+def _note(
+    session: Session, call: _Call, moment: str, *, outcome: str | None = None, errcode: int | None = None
+) -> None:
+    """A line in the log of attempts, with what was agreed to be said (BC-15)."""
+    session.execute(
+        text("""
+            INSERT INTO send_attempt (broadcast_id, follower_id, attempt, moment, content_hash, outcome, errcode)
+            SELECT b.id, :follower_id, :attempt, :moment, b.content_hash, :outcome, CAST(:errcode AS integer)
+            FROM broadcast b WHERE b.id = :broadcast_id"""),
+        {**_own(call), "moment": moment, "outcome": outcome, "errcode": errcode},
+    )
+
+
+def _own(call: _Call) -> dict[str, int]:
+    return {"broadcast_id": call.broadcast_id, "follower_id": call.follower_id, "attempt": call.attempt}
+
+
+HANDLERS: Final[Mapping[str, Handler]] = {SEND: send_hello}
