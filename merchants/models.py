@@ -491,6 +491,7 @@ class Fan(Base):
         UniqueConstraint("merchant_id", "number"),
         Index("ix_fan_merchant_id_last_touch", "merchant_id", text("last_touch_at DESC"), text("follower_id DESC")),
         Index("ix_fan_follower_id", "follower_id"),
+        Index("ix_fan_muted", "merchant_id", "muted_at", postgresql_where=text("muted_at IS NOT NULL")),
     )
 
     merchant_id: Mapped[int] = mapped_column(ForeignKey("merchant.id"), primary_key=True)

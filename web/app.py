@@ -9,6 +9,7 @@ from bot.inbox import Inbox
 from core.runtime import Runtime
 from web import (
     assets,
+    broadcast_words,
     errors,
     formats,
     health,
@@ -46,6 +47,7 @@ def create_app(runtime: Runtime, *, proxies: int = 0) -> Flask:
     for room in (pages, scan, wechat, binding, second_factor_pages):
         app.register_blueprint(room.blueprint)
     register.register(app)
+    broadcast_words.register(app)
     operator.register(app)
     merchant.register(app)
     site.register(app)

@@ -6,6 +6,7 @@ from flask import Flask
 
 from web.merchant import (
     batches,
+    broadcast_report,
     codes,
     fans,
     handovers,
@@ -24,5 +25,19 @@ from web.merchant import (
 def register(app: Flask) -> None:
     """Put the merchants' pages into the application."""
     words.register(app)
-    for room in (today, notices, batches, codes, welcome, fans, me, standing, months, jobs, handovers, pictures):
+    for room in (
+        today,
+        notices,
+        batches,
+        codes,
+        welcome,
+        fans,
+        me,
+        standing,
+        months,
+        jobs,
+        handovers,
+        pictures,
+        broadcast_report,
+    ):
         app.register_blueprint(room.blueprint)

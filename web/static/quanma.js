@@ -12,10 +12,13 @@
     event.preventDefault();
     event.stopImmediatePropagation();
     ask(asker.dataset.confirm, asker.dataset.confirmButton || texts.confirm).then((agreed) => {
-      if (!agreed) return;
-      form.dataset.confirmed = "yes";
-      form.requestSubmit(event.submitter);
-      delete form.dataset.confirmed;
+      // A living part may have replaced the form while the question stood; the new one means the same, or is gone.
+      const isSame = (one) => one.getAttribute("action") === form.getAttribute("action");
+      const asked = form.isConnected ? form : [...document.forms].find(isSame);
+      if (!agreed || !asked) return;
+      asked.dataset.confirmed = "yes";
+      asked.requestSubmit(form.isConnected ? event.submitter : undefined);
+      delete asked.dataset.confirmed;
     });
   }, true);
 
