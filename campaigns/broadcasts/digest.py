@@ -25,7 +25,15 @@ from campaigns.broadcasts import bank, compositions, content
 from campaigns.broadcasts.compositions import SMALLEST_GROUP
 from campaigns.broadcasts.content import Words
 from campaigns.broadcasts.digest_models import DigestGroup, DigestItem
-from campaigns.broadcasts.models import Broadcast, BroadcastKind, BroadcastState, BroadcastWords, NotReached, WordsKind
+from campaigns.broadcasts.models import (
+    Broadcast,
+    BroadcastKind,
+    BroadcastRecipient,
+    BroadcastState,
+    BroadcastWords,
+    NotReached,
+    WordsKind,
+)
 from core.database import Role, rows_changed
 from core.errors import BusinessError, Invalid, NotFound, Phrase
 from core.runtime import Runtime
@@ -278,6 +286,30 @@ def forecast(session: Session, digest_id: int, *, now: datetime) -> Forecast:
             if people >= SMALLEST_GROUP
         ),
         calls_left=_calls_left(session, policy, now),
+    )
+
+
+def told(session: Session, digest_id: int) -> Forecast:
+    """What was frozen, in the words of the forecast; as approved where it was never frozen."""
+    inside = items(session, digest_id)
+    batch = bank.policy(session).batch_size
+    by_id = {item.id: item for item in inside}
+    session.execute(text(f"SET LOCAL statement_timeout = '{JUDGING_TIMEOUT_S}s'"))
+    reasons = session.execute(
+        select(BroadcastRecipient.reason, func.count())
+        .where(BroadcastRecipient.broadcast_id == digest_id)
+        .group_by(BroadcastRecipient.reason)
+    ).all()
+    groups = session.scalars(select(DigestGroup).where(DigestGroup.digest_id == digest_id).order_by(DigestGroup.no))
+    counted = session.scalars(select(DigestItem).where(DigestItem.digest_id == digest_id).order_by(DigestItem.position))
+    return Forecast(
+        groups=tuple(
+            Group(one.no, tuple(by_id[item_id] for item_id in one.items), one.size, -(-one.size // batch))
+            for one in groups
+        ),
+        items=tuple(ItemReach(by_id[one.item_id], one.audience, one.planned, {}) for one in counted),
+        audience=sum(count for _, count in reasons),
+        missed={NotReached(reason): count for reason, count in reasons if reason is not None},
     )
 
 
@@ -685,10 +717,22 @@ def page(session: Session, *, before: int | None = None, limit: int) -> list[Bro
     return list(session.scalars(wanted.order_by(Broadcast.id.desc()).limit(limit)))
 
 
-def outcome(session: Session, item_id: int) -> DigestItem | None:
-    """What became of an item with the digest it was in last; reads as the merchant, too."""
-    mine = select(DigestItem).where(DigestItem.item_id == item_id, DigestItem.counted_at.is_not(None))
-    return session.scalar(mine.order_by(DigestItem.digest_id.desc()).limit(1))
+def sizes(session: Session, digest_ids: Sequence[int]) -> dict[int, tuple[int, int]]:
+    """How many items are in some digests, and how many fans their groups are for."""
+    rows = session.execute(
+        text("""
+            SELECT id, (SELECT count(*) FROM digest_item i WHERE i.digest_id = id),
+                   (SELECT coalesce(sum(size), 0) FROM digest_group g WHERE g.digest_id = id)
+            FROM unnest(CAST(:those AS bigint[])) AS asked(id)"""),
+        {"those": list(digest_ids)},
+    )
+    return {row[0]: (int(row[1]), int(row[2])) for row in rows}
+
+
+def outcome(session: Session, item: Broadcast) -> DigestItem | None:
+    """What became of an item in the digest it is in; reads as the merchant, too. Nothing is counted before that one
+    is frozen."""
+    return session.get(DigestItem, (item.digest_id, item.id)) if item.digest_id is not None else None
 
 
 def _draft(session: Session, digest_id: int) -> Broadcast:

@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 from PIL import Image
-from sqlalchemy import text, update
+from sqlalchemy import CursorResult, text, update
 from sqlalchemy.orm import Session
 
 from bot.inbox import Inbox
@@ -42,7 +42,7 @@ class Street:
     def fan(self, name: str, of: str) -> int:
         """Somebody who touched these shops, in this order."""
         openid, at = new_openid(), self.neighbourhood.now - timedelta(days=3)
-        first, *others = of
+        first, others = of[0], of[1:]
         self.inbox.receive([subscribed(openid, at, self.shops[first].scene)])
         for number, letter in enumerate(others, start=1):
             self.inbox.receive([scanned(openid, at + timedelta(minutes=number), self.shops[letter].scene)])
@@ -130,7 +130,7 @@ class Street:
     def do(self, statement: str, **values: Any) -> list[Any]:
         with self.runtime.transaction(Role.PLATFORM) as session:
             result = session.execute(text(statement), values)
-            return list(result) if result.returns_rows else []
+            return list(result) if isinstance(result, CursorResult) and result.returns_rows else []
 
     def given(self, digest_id: int) -> dict[str, str]:
         """By the name of each fan: the letters of the merchants in their message, or why there are none."""
