@@ -22,7 +22,7 @@ import merchants.jobs
 import qrcodes.batches
 import qrcodes.handovers
 import qrcodes.jobs
-from campaigns.broadcasts import calls, freezing, hello, sending
+from campaigns.broadcasts import calls, freezing, hello, previews, sending
 from core import jobs, logging, long_jobs, metrics, outbox
 from core.bell import connect, queue_named
 from core.jobs import Handler
@@ -46,6 +46,7 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     **qrcodes.jobs.HANDLERS,
     **qrcodes.handovers.HANDLERS,
     **standing.HANDLERS,
+    **previews.HANDLERS,
     **bot.jobs.HANDLERS,
     **hello.HANDLERS,
     **calls.HANDLERS,

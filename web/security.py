@@ -17,7 +17,7 @@ from core.settings import Settings
 from web.context import current_runtime
 
 MAX_BODY = 1024 * 1024
-FRAMEABLE = ("/q/", "/m/", "/auth/", "/merchant/", "/operator/")
+FRAMEABLE = ("/q/", "/m/", "/s/", "/read/", "/auth/", "/merchant/", "/operator/")
 """Pages which the phone of a sandbox shows in its built-in browser, beside the front page: all that a chat leads to."""
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 CALLBACK = "callback"

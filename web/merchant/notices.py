@@ -48,11 +48,15 @@ def notice_words(notice: StaffNotice) -> str:
         words = _("本店名片")
     elif notice.cause.startswith(notices.SLOGAN):
         words = _("海报上的口号")
+    elif notice.cause.startswith(notices.BROADCAST):
+        words = _("群发“%(name)s”", name=notice.subject) if notice.subject else _("群发")
     else:
         words = _("“%(label)s”的欢迎语", label=notice.subject) if notice.subject else _("本店的欢迎语")
     match NoticeKind(notice.kind):
         case NoticeKind.APPROVED if notice.cause.startswith(notices.SLOGAN):
             return str(_("%(words)s通过了，再下载的海报会印上它。", words=words))
+        case NoticeKind.APPROVED if notice.cause.startswith(notices.BROADCAST):
+            return str(_("%(words)s通过了，到时间就会发出。", words=words))
         case NoticeKind.APPROVED:
             return str(_("%(words)s通过了，客人现在就会看到。", words=words))
         case NoticeKind.REFUSED:

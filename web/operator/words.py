@@ -95,6 +95,7 @@ TASK_KINDS: dict[str, Any] = {
     "long_job": _l("批量任务"),
     "count_traffic": _l("统计积压的流量"),
     "count_standings": _l("名次"),
+    "preview_broadcast": _l("试发群发"),
     "ask_mass_quota": _l("查询当天的群发次数"),
 }
 TASK_ERRORS: dict[str, Any] = {
@@ -194,6 +195,13 @@ ACTIONS: dict[str, Any] = {
     "welcome.withdraw": _l("撤回欢迎语"),
     "welcome.approve": _l("通过欢迎语"),
     "welcome.reject": _l("驳回欢迎语"),
+    "broadcast.submit": _l("提交群发"),
+    "broadcast.withdraw": _l("撤回群发"),
+    "broadcast.cancel": _l("取消群发"),
+    "broadcast.test": _l("试发群发给员工"),
+    "broadcast.approve": _l("通过群发"),
+    "broadcast.return": _l("退回群发"),
+    "broadcast.export": _l("导出群发的审批依据"),
     "rule.replay": _l("试算归属规则"),
     "rule.adopt": _l("采用归属规则"),
     "rule.withdraw": _l("撤回归属规则"),

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from flask import Flask
 
-from web.site import community, pictures, shopfront
+from web.site import community, pictures, shopfront, short_links
 
 
 def register(app: Flask) -> None:
     """Put the public pages into the application."""
-    for room in (community, shopfront, pictures):
+    for room in (community, shopfront, pictures, short_links):
         app.register_blueprint(room.blueprint)
