@@ -182,6 +182,20 @@ PLANTS: dict[str, tuple[str, str]] = {
            INSERT INTO follow_up (inbox_id, follower_id, welcome_id, position, state)
            SELECT inbox_id, follower_id, said.id, 1, 'sent' FROM message_window, said""",
     ),
+    "bc09_digests_keep_to_their_fans": (
+        "",
+        """WITH digest AS (
+               INSERT INTO broadcast (account_id, kind) SELECT id, 'digest' FROM official_account RETURNING id),
+           item AS (
+               INSERT INTO broadcast (account_id, merchant_id, kind)
+               SELECT account_id, id, 'item' FROM merchant WHERE name = '茶馆' RETURNING id, merchant_id),
+           digested AS (
+               INSERT INTO digest_item (digest_id, item_id, merchant_id, position)
+               SELECT digest.id, item.id, item.merchant_id, 0 FROM digest, item RETURNING digest_id, item_id)
+           INSERT INTO broadcast_recipient (broadcast_id, follower_id, group_no, route, state)
+           SELECT digest_id, f.follower_id, 1, 'mass', 'planned'
+           FROM digested, fan f JOIN merchant m ON m.id = f.merchant_id AND m.name = '面馆'""",
+    ),
     "traffic_adds_up": (FREE_CREDITS, "UPDATE attribution SET kind = 'void' WHERE kind = 'returning'"),
     "traffic_rollup_is_true": ("", "UPDATE daily_traffic SET scanners = scanners + 1 WHERE level = 'code'"),
     "traffic_recent_is_true": ("", "UPDATE recent_traffic SET scanners = scanners + 1"),
