@@ -61,6 +61,7 @@ def operator_menu() -> tuple[Group, ...]:
                 Entry(_("任务与下载"), "list-check", "/operator/jobs"),
                 Entry(_("审批"), "clipboard-check", "/operator/approvals", waiting_approvals()),
                 Entry(_("所有群发"), "send", "/operator/broadcasts/all"),
+                Entry(_("合集"), "file-text", "/operator/digests"),
             ),
         ),
         Group(

@@ -182,6 +182,20 @@ PLANTS: dict[str, tuple[str, str]] = {
            INSERT INTO follow_up (inbox_id, follower_id, welcome_id, position, state)
            SELECT inbox_id, follower_id, said.id, 1, 'sent' FROM message_window, said""",
     ),
+    "bc09_digests_keep_to_their_fans": (
+        "",
+        """WITH digest AS (
+               INSERT INTO broadcast (account_id, kind) SELECT id, 'digest' FROM official_account RETURNING id),
+           item AS (
+               INSERT INTO broadcast (account_id, merchant_id, kind)
+               SELECT account_id, id, 'item' FROM merchant WHERE name = '茶馆' RETURNING id, merchant_id),
+           digested AS (
+               INSERT INTO digest_item (digest_id, item_id, merchant_id, position)
+               SELECT digest.id, item.id, item.merchant_id, 0 FROM digest, item RETURNING digest_id, item_id)
+           INSERT INTO broadcast_recipient (broadcast_id, follower_id, group_no, route, state)
+           SELECT digest_id, f.follower_id, 1, 'mass', 'planned'
+           FROM digested, fan f JOIN merchant m ON m.id = f.merchant_id AND m.name = '面馆'""",
+    ),
     "traffic_adds_up": (FREE_CREDITS, "UPDATE attribution SET kind = 'void' WHERE kind = 'returning'"),
     "traffic_rollup_is_true": ("", "UPDATE daily_traffic SET scanners = scanners + 1 WHERE level = 'code'"),
     "traffic_recent_is_true": ("", "UPDATE recent_traffic SET scanners = scanners + 1"),
@@ -205,6 +219,40 @@ def test_every_check_has_its_plant() -> None:
 @pytest.mark.parametrize("check", sorted(PLANTS))
 def test_the_check_sees_what_it_is_there_for(check: str, ruin: Callable[[str, str], dict[str, object]]) -> None:
     assert check in ruin(*PLANTS[check])
+
+
+BROADCAST = """
+    UPDATE message_window SET used = {used}, wants_offers = {wants_offers} WHERE trigger = 'message';
+    WITH one AS (
+        INSERT INTO broadcast (account_id, merchant_id, state)
+        SELECT account_id, id, 'running' FROM merchant, generate_series(1, {calls}) RETURNING id, merchant_id)
+    INSERT INTO broadcast_recipient (broadcast_id, follower_id, merchant_id, route, state, window_id)
+    SELECT one.id, w.follower_id, one.merchant_id, '{route}', '{state}', w.inbox_id
+    FROM message_window w JOIN one ON (one.merchant_id = w.merchant_id) = {is_own}
+    WHERE w.trigger = 'message'"""
+FINE = {"used": 3, "wants_offers": "true", "calls": 1, "route": "window", "state": "sent", "is_own": "true"}
+
+
+@pytest.mark.parametrize(
+    ("how", "is_seen"),
+    [
+        ({}, False),
+        ({"calls": 3}, False),
+        ({"wants_offers": "false", "route": "hello"}, False),
+        ({"used": 0, "state": "rejected"}, False),
+        ({"used": 0}, True),
+        ({"used": 0, "state": "calling"}, True),
+        ({"used": 0, "state": "unknown"}, True),
+        ({"used": 5, "calls": 4}, True),
+        ({"wants_offers": "false"}, True),
+        ({"is_own": "false"}, True),
+    ],
+)
+def test_broadcasts_in_windows_are_seen_through(
+    ruin: Callable[[str, str], dict[str, object]], how: dict[str, str | int], is_seen: bool
+) -> None:
+    """Uncounted, out of the last two, unasked, or in another merchant's conversation."""
+    assert ("bc10_windows_are_not_overspent" in ruin("", BROADCAST.format(**{**FINE, **how}))) is is_seen
 
 
 @pytest.mark.parametrize("which", ["id = (SELECT max(id) FROM audit_log)", "true"])

@@ -68,6 +68,8 @@ SPOTS: Final = {"variant": "first", "position": "0", "format_": "badge", "month"
 NUMBERS_THAT_NAME_NOBODY: Final = {
     "CodesQuery.before": "a place in the order of one's own codes",
     "FansQuery.before": "a place in the order of one's own fans",
+    "PeopleQuery.after": "a place in the order of one's own recipients",
+    "PeopleQuery.code": "why the platform refuses, the same for all",
     "NoticesQuery.before": "a place in the order of one's own notices",
     "ManyCodesForm.new_goal": "a number of people",
     "NewForm.days": "a number of days",

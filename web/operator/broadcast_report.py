@@ -172,6 +172,8 @@ def resume(broadcast_id: int) -> ResponseReturnValue:
 def cancel(broadcast_id: int) -> ResponseReturnValue:
     """Send nothing more of it."""
     broadcast = _known(broadcast_id)
+    if broadcast.state not in TO_CANCEL:
+        raise control.WrongState
     control.cancel(g.session, broadcast.id)
     return _done(broadcast, "broadcast.cancel")
 
