@@ -54,6 +54,7 @@ NOBODYS_NUMBER: Final = "ZZZZZZZZZZ"
 
 PUBLIC_PARAMETERS: Final = {
     "filename": "a file of the pages",
+    "msg_id": "a mass send that was none of ours",
     "name": "a language, or a line of the health page",
     "public_id": "printed on posters for everybody",
     "replay_id": "a rule that the operator tried on everybody",
