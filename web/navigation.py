@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from flask import Flask, g, request
 from flask_babel import gettext as _
 
+from campaigns.broadcasts.usage import foreign_unlabelled
 from merchants import cards
 from qrcodes import welcomes
 from qrcodes.posters import slogans
@@ -75,7 +76,7 @@ def operator_menu() -> tuple[Group, ...]:
         Group(
             _("平台"),
             (
-                Entry(_("额度"), "gauge", "/operator/quota", foreign_unlabelled(g.session)),
+                Entry(_("额度"), "calendar-stats", "/operator/quota", foreign_unlabelled(g.session)),
                 Entry(_("账号体检"), "stethoscope", "/operator/health"),
                 Entry(_("审计日志"), "history", "/operator/audit"),
                 Entry(_("归属规则"), "shield-check", "/operator/rules"),
