@@ -60,6 +60,7 @@ def operator_menu() -> tuple[Group, ...]:
                 Entry(_("任务与下载"), "list-check", "/operator/jobs"),
                 Entry(_("审批"), "clipboard-check", "/operator/approvals", waiting_approvals()),
                 Entry(_("所有群发"), "send", "/operator/broadcasts/all"),
+                Entry(_("合集"), "file-text", "/operator/digests"),
             ),
         ),
         Group(
@@ -74,6 +75,7 @@ def operator_menu() -> tuple[Group, ...]:
         Group(
             _("平台"),
             (
+                Entry(_("额度"), "gauge", "/operator/quota", foreign_unlabelled(g.session)),
                 Entry(_("账号体检"), "stethoscope", "/operator/health"),
                 Entry(_("审计日志"), "history", "/operator/audit"),
                 Entry(_("归属规则"), "shield-check", "/operator/rules"),

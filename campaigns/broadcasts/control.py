@@ -182,7 +182,7 @@ def finish(session: Session) -> list[int]:
     done = session.execute(
         text(f"""
             UPDATE broadcast c SET state = 'finished', finished_at = app_now()
-            WHERE state IN ('running', 'paused') {_DONE} RETURNING id""")
+            WHERE state = 'running' {_DONE} RETURNING id""")
     )
     return list(done.scalars())
 

@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from sqlalchemy.orm import Session
 
-from campaigns.broadcasts import aftermath, control, report
+from campaigns.broadcasts import aftermath, control, digest, report
 from campaigns.broadcasts.models import Broadcast, BroadcastState
 from core.clock import SHANGHAI
 from core.database import Role
@@ -85,6 +85,7 @@ def show(broadcast_id: int) -> ResponseReturnValue:
         # Who was late is asked above, and says no there.
         can_cancel=broadcast.state in TO_CANCEL - {BroadcastState.LATE},
         can_resume=broadcast.state == BroadcastState.PAUSED and broadcast.paused_by == "merchant",
+        outcome=digest.outcome(g.session, broadcast),
     )
 
 
