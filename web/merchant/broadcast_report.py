@@ -107,8 +107,11 @@ def resume(broadcast_id: int) -> ResponseReturnValue:
 @blueprint.post("/cancel")
 @merchant_required(StaffRole.OWNER)
 def cancel(broadcast_id: int) -> ResponseReturnValue:
-    """Send nothing more of it."""
-    control.cancel(g.session, _own(broadcast_id).id)
+    """Send nothing more of it. One that is part of a digest is the operator's to take out."""
+    broadcast = _own(broadcast_id)
+    if broadcast.state not in TO_CANCEL:
+        raise control.WrongState
+    control.cancel(g.session, broadcast.id)
     return _done(broadcast_id, "broadcast.cancel")
 
 
