@@ -77,7 +77,7 @@ def _write(answer: mute.Answer, event: Event, follower_id: int, changes: Changes
             changes["opt_ins"].append({"id": follower_id})
         case (
             Came.LEFT_BEFORE | Came.RETURNED_BEFORE | Came.ASKED | Came.LISTED | Came.UNCLEAR | Came.UNKNOWN
-            | Came.NOBODYS
+            | Came.NOBODYS | Came.NOTHING
         ):  # fmt: skip
             pass
         case _:

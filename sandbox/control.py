@@ -20,7 +20,7 @@ from sandbox.faults import BadRule, parse_rule
 from sandbox.jsontext import JsonObject, compact, strict
 from sandbox.platform import Platform
 from sandbox.push import Outcome
-from sandbox.state import ACCOUNT_NAME, Person
+from sandbox.state import ACCOUNT_NAME, Person, Trigger
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Action = Callable[[Platform, Person, JsonObject], Push | None]
@@ -43,7 +43,9 @@ PERSON_FIELDS: dict[str, type] = {
     "qr_scene_str": str,
     "snapshot": bool,
     "crowd": bool,
+    "wrote": bool,
 }
+"""`wrote` opens a window for customer-service messages as a message of theirs just now would."""
 MOST_LOG_LINES = 100_000
 LOG_LINES = 10_000
 
@@ -169,7 +171,10 @@ class Control:
             if wish.get("qr_scene") or wish.get("qr_scene_str"):
                 person.subscribe_scene = "ADD_SCENE_QR_CODE"
         for name, value in wish.items():
-            setattr(person, name, value)
+            if name != "wrote":
+                setattr(person, name, value)
+        if wish.get("wrote"):
+            state.open_window(person, Trigger.MESSAGE)
         return state.people.put(person.openid, person)
 
     def _person(self, person: Person) -> JsonObject:

@@ -322,7 +322,7 @@ _NEEDS: Final = text("""
                        + (SELECT ceil(count(*)::numeric / :size) FROM broadcast_recipient r
                           WHERE r.broadcast_id = b.id AND r.state = 'planned' AND r.route = 'mass'
                             AND r.batch_id IS NULL)
-                   ELSE coalesce((b.evidence ->> 'calls')::integer, 1) END AS calls
+                   ELSE coalesce((b.evidence -> 'forecast' ->> 'calls')::integer, 1) END AS calls
             FROM broadcast b
             WHERE b.kind = 'single' AND (b.state IN ('running', 'freezing') OR (b.state = 'approved'
                   AND (b.scheduled_at IS NULL OR b.scheduled_at < :tomorrow)))) each

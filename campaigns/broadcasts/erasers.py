@@ -1,4 +1,4 @@
-"""What broadcasts forget about a person: what they wished and whether they could be reached; who got what stays, by id."""
+"""What broadcasts forget about a person: what they wished, and whether they could be reached."""
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session

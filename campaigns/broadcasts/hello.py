@@ -10,28 +10,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
-from campaigns.broadcasts import content
+from campaigns.broadcasts import mass, outgoing, sending, verdict
 from campaigns.broadcasts.models import NotReached, RecipientState
 from campaigns.broadcasts.reach import RESERVED_FOR_ANSWERS
+from campaigns.broadcasts.verdict import Answer, Verdict
 from core import outbox
 from core.database import Role, rows_changed
 from core.jobs import Handler
 from core.outbox import Task, TryLater
 from core.runtime import Runtime
 from wechat.client import client_of
-from wechat.errors import (
-    Misconfigured,
-    NotFollowing,
-    QuotaSpent,
-    Refused,
-    TokenRejected,
-    WaitAMinute,
-    WeChatError,
-    WindowOver,
-)
 from wechat.replies import Reply
 
 SEND: Final = "send_hello"
@@ -74,30 +65,29 @@ def send_hello(runtime: Runtime, task: Task) -> None:
     if call is None:
         return
     client = client_of(runtime)
-    try:
-        client.send_reply(call.openid, call.reply)
-    except WaitAMinute as refusal:
-        with runtime.transaction(Role.PLATFORM) as session:
-            if _wait_on(session, call, refusal, gives_back=True):
-                _owe_again(session, call, task)
-    except (QuotaSpent, TokenRejected, Misconfigured) as refusal:
-        # Nothing is wrong with this fan or this message.
-        with runtime.transaction(Role.PLATFORM) as session:
-            _wait_on(session, call, refusal, gives_back=True)
-    except WindowOver as refusal:
-        with runtime.transaction(Role.PLATFORM) as session:
-            _wait_on(session, call, refusal, gives_back=False)
-    except Refused as refusal:
-        with runtime.transaction(Role.PLATFORM) as session:
-            _settle(session, call, RecipientState.REJECTED, refusal.errcode)
-            if isinstance(refusal, NotFollowing):
-                _mark_unreachable(session, call, refusal)
-    except WeChatError as failure:
-        with runtime.transaction(Role.PLATFORM) as session:
-            _settle(session, call, RecipientState.UNKNOWN, failure.errcode)
-    else:
-        with runtime.transaction(Role.PLATFORM) as session:
-            _settle(session, call, RecipientState.SENT, None)
+    answer = verdict.of(lambda: client.send_reply(call.openid, call.reply))
+    with runtime.transaction(Role.PLATFORM) as session:
+        match answer.verdict:
+            case Verdict.WAIT:
+                if _wait_on(session, call, gives_back=True):
+                    _owe_again(session, call, task)
+            case Verdict.STOP:
+                _wait_on(session, call, gives_back=True)
+            case Verdict.CLOSED:
+                # What the platform has closed is not tried again: the window's message counts as used.
+                _wait_on(session, call, gives_back=False)
+            case Verdict.SENT:
+                _settle(session, call, RecipientState.SENT, answer)
+            case Verdict.NOBODY:
+                _settle(session, call, RecipientState.REJECTED, answer)
+                _mark_unreachable(session, call, answer)
+            case Verdict.WRONG:
+                _settle(session, call, RecipientState.REJECTED, answer)
+                mass.stop_broadcast(session, call.broadcast_id, f"微信不接受这条内容（{answer.errcode}）")
+            case _:
+                _settle(session, call, RecipientState.UNKNOWN, answer)
+        _note(session, call, "after", answer)
+        sending.judge_account(session, [answer], runtime.now())
 
 
 def expire(session: Session, now: datetime) -> None:
@@ -106,7 +96,8 @@ def expire(session: Session, now: datetime) -> None:
         text("""
             UPDATE broadcast_recipient SET state = 'skipped', reason = 'no_hello', settled_at = :now
             WHERE (broadcast_id, follower_id) IN (
-                SELECT r.broadcast_id, r.follower_id FROM broadcast b JOIN broadcast_recipient r ON r.broadcast_id = b.id
+                SELECT r.broadcast_id, r.follower_id
+                FROM broadcast b JOIN broadcast_recipient r ON r.broadcast_id = b.id
                 WHERE b.state IN ('running', 'paused') AND b.started_at + b.hello_days * interval '1 day' <= :now
                   AND r.state = 'planned' AND r.route = 'hello'
                 LIMIT :most FOR UPDATE OF r SKIP LOCKED)"""),
@@ -137,15 +128,13 @@ def _begin(session: Session, task: Task, *, now: datetime) -> _Call | None:
         raise TryLater(IN_TURN)
     if not outbox.finish(session, task):
         return None
-    if reason := _speaks_against(fan._mapping):
+    if reason := _speaks_against(fan):
         _skip(session, who, reason)
         return None
     waiting = _claim(session, who)
     if waiting is None:
         return None
-    words = content.load(session, waiting.broadcast_id)[waiting.variant]
-    facts = content.facts_of_fans(session, merchant_id=who["merchant_id"], follower_ids=[who["follower_id"]], now=now)
-    reply = content.as_reply(words, facts[who["follower_id"]])
+    (reply,) = outgoing.replies(session, [(waiting.broadcast_id, who["follower_id"], waiting.variant)], now)
     calling = _take(session, who, waiting.broadcast_id)
     if calling is None:
         _unclaim(session, who, waiting.broadcast_id)
@@ -155,29 +144,31 @@ def _begin(session: Session, task: Task, *, now: datetime) -> _Call | None:
     return call
 
 
-def _speaks_against(fan: Mapping[str, Any]) -> NotReached | None:
+def _speaks_against(fan: Row[Any]) -> NotReached | None:
     """What forbids any message to this fan for good."""
-    if fan["is_muted"]:
+    if fan.is_muted:
         return NotReached.MUTED
-    if fan["has_opted_out"]:
+    if fan.has_opted_out:
         return NotReached.OPTED_OUT
-    return NotReached.LEFT if fan["status"] == "gone" or fan["is_erased"] else None
+    return NotReached.LEFT if fan.status == "gone" or fan.is_erased else None
 
 
 def _skip(session: Session, who: Mapping[str, int], reason: NotReached) -> None:
     session.execute(
         text("""
             UPDATE broadcast_recipient SET state = 'skipped', reason = :reason, settled_at = app_now()
-            WHERE follower_id = :follower_id AND merchant_id = :merchant_id AND state = 'planned' AND route = 'hello'"""),
+            WHERE follower_id = :follower_id AND merchant_id = :merchant_id AND state = 'planned'
+              AND route = 'hello'"""),
         {**who, "reason": reason},
     )
 
 
-def _claim(session: Session, who: Mapping[str, int]) -> Any | None:
+def _claim(session: Session, who: Mapping[str, int]) -> Row[Any] | None:
     """The oldest broadcast's row, locked: two hellos of one fan take two rows, or one of them none."""
     return session.execute(
         text("""
-            UPDATE broadcast_recipient r SET state = 'claimed', owner = 'hello', lease_until = clock_timestamp() + :lasts
+            UPDATE broadcast_recipient r
+            SET state = 'claimed', owner = 'hello', lease_until = clock_timestamp() + :lasts
             WHERE r.follower_id = :follower_id AND r.broadcast_id = (
                 SELECT o.broadcast_id FROM broadcast_recipient o JOIN broadcast b ON b.id = o.broadcast_id
                 WHERE o.follower_id = :follower_id AND o.merchant_id = :merchant_id
@@ -189,7 +180,7 @@ def _claim(session: Session, who: Mapping[str, int]) -> Any | None:
     ).one_or_none()
 
 
-def _take(session: Session, who: Mapping[str, int], broadcast_id: int) -> Any | None:
+def _take(session: Session, who: Mapping[str, int], broadcast_id: int) -> Row[Any] | None:
     """From here on the call counts as made: one statement judges once more, takes the message out of a window of this
     merchant's conversation that has more than is kept for answers, and says `calling`."""
     return session.execute(
@@ -203,8 +194,7 @@ def _take(session: Session, who: Mapping[str, int], broadcast_id: int) -> Any | 
                     ORDER BY m.expires_at, m.inbox_id LIMIT 1 FOR UPDATE)
                   AND EXISTS (SELECT 1 FROM broadcast b WHERE b.id = :broadcast_id AND b.state = 'running'
                               AND b.started_at + b.hello_days * interval '1 day' > app_now())
-                  AND NOT EXISTS (SELECT 1 FROM sending_state s WHERE s.paused_at IS NOT NULL
-                                  AND (s.resume_at IS NULL OR s.resume_at > app_now()))
+                  AND EXISTS (SELECT 1 FROM sending_state s WHERE s.paused_at IS NULL)
                   AND EXISTS (
                       SELECT 1 FROM fan f JOIN follower w ON w.id = f.follower_id
                       WHERE f.follower_id = :follower_id AND f.merchant_id = :merchant_id AND f.muted_at IS NULL
@@ -232,20 +222,20 @@ def _unclaim(session: Session, who: Mapping[str, int], broadcast_id: int) -> Non
     )
 
 
-def _wait_on(session: Session, call: _Call, refusal: WeChatError, *, gives_back: bool) -> bool:
+def _wait_on(session: Session, call: _Call, *, gives_back: bool) -> bool:
     """It was definitely not taken: it waits again, and the message stays the window's where that still has it.
 
     False where the sweep has called it unknown meanwhile: then it stays so.
     """
     waits = text("""
         UPDATE broadcast_recipient SET state = 'planned', owner = NULL, lease_until = NULL, window_id = NULL
-        WHERE broadcast_id = :broadcast_id AND follower_id = :follower_id AND state = 'calling' AND attempt = :attempt""")
+        WHERE broadcast_id = :broadcast_id AND follower_id = :follower_id AND attempt = :attempt
+          AND state = 'calling'""")
     is_mine = rows_changed(session.execute(waits, _own(call))) == 1
     if is_mine and gives_back:
         session.execute(
             text("UPDATE message_window SET used = used - 1 WHERE inbox_id = :window_id"), {"window_id": call.window_id}
         )
-    _note(session, call, "after", outcome="waits", errcode=refusal.errcode)
     return is_mine
 
 
@@ -260,40 +250,42 @@ def _owe_again(session: Session, call: _Call, task: Task) -> None:
     outbox.add_many(session, [again], delay=min(SOON * 2 ** min(call.attempt - 1, 10), LATEST))
 
 
-def _settle(session: Session, call: _Call, state: RecipientState, errcode: int | None) -> None:
+def _settle(session: Session, call: _Call, state: RecipientState, answer: Answer) -> None:
     """The sweep may have given the call up meanwhile; what we saw ourselves is better."""
     session.execute(
         text("""
-            UPDATE broadcast_recipient SET state = :state, errcode = :errcode, lease_until = NULL, settled_at = app_now()
-            WHERE broadcast_id = :broadcast_id AND follower_id = :follower_id AND state IN ('calling', 'unknown')
-              AND attempt = :attempt"""),
-        {**_own(call), "state": state, "errcode": errcode},
+            UPDATE broadcast_recipient
+            SET state = :state, errcode = :errcode, lease_until = NULL, settled_at = app_now()
+            WHERE broadcast_id = :broadcast_id AND follower_id = :follower_id AND attempt = :attempt
+              AND (state = 'calling' OR state = 'unknown' AND :state <> 'unknown')"""),
+        {**_own(call), "state": state, "errcode": answer.errcode},
     )
-    _note(session, call, "after", outcome=state, errcode=errcode)
 
 
-def _mark_unreachable(session: Session, call: _Call, refusal: WeChatError) -> None:
+def _mark_unreachable(session: Session, call: _Call, answer: Answer) -> None:
     """Until something newer is heard of them, nothing is planned on this channel (BC-21)."""
     session.execute(
         text("""
             INSERT INTO unreachable (follower_id, channel, since, errcode)
             VALUES (:follower_id, 'window', app_now(), :errcode)
-            ON CONFLICT (follower_id, channel) DO UPDATE
-            SET since = greatest(unreachable.since, excluded.since), errcode = excluded.errcode"""),
-        {"follower_id": call.follower_id, "errcode": refusal.errcode},
+            ON CONFLICT (follower_id, channel) DO UPDATE SET since = excluded.since, errcode = excluded.errcode"""),
+        {"follower_id": call.follower_id, "errcode": answer.errcode},
     )
 
 
-def _note(
-    session: Session, call: _Call, moment: str, *, outcome: str | None = None, errcode: int | None = None
-) -> None:
+def _note(session: Session, call: _Call, moment: str, answer: Answer | None = None) -> None:
     """A line in the log of attempts, with what was agreed to be said (BC-15)."""
     session.execute(
         text("""
             INSERT INTO send_attempt (broadcast_id, follower_id, attempt, moment, content_hash, outcome, errcode)
             SELECT b.id, :follower_id, :attempt, :moment, b.content_hash, :outcome, CAST(:errcode AS integer)
             FROM broadcast b WHERE b.id = :broadcast_id"""),
-        {**_own(call), "moment": moment, "outcome": outcome, "errcode": errcode},
+        {
+            **_own(call),
+            "moment": moment,
+            "outcome": answer and answer.verdict,
+            "errcode": answer and answer.errcode,
+        },
     )
 
 

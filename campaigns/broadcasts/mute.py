@@ -1,7 +1,7 @@
 """Leaving one merchant's broadcasts without leaving the account: what somebody means, decided without the database.
 
-"退订 王记" mutes, "恢复 王记" takes it back, "退订全部" means everybody's; "退订" alone shows a numbered list. The numbers
-count all merchants whose fan one is, by first touch, so that they stay the same from one answer to the next.
+"退订 王记" mutes, "恢复 王记" takes it back, "退订全部" means everybody's; "退订" alone shows a numbered list.
+The numbers count all merchants whose fan one is, by first touch, so that they stay the same over several answers.
 """
 
 from __future__ import annotations
@@ -74,6 +74,30 @@ class Came(StrEnum):
     """No merchant whose fan one is."""
     NOBODYS = "nobody's"
     """One is no merchant's fan."""
+    NOTHING = "nothing"
+    """There is nothing to take back."""
+
+
+_WORDS: Final = {
+    Came.LEFT: "好的，不再给您发{name}的优惠消息了。回复“恢复 {name}”可随时恢复。",
+    Came.LEFT_BEFORE: "{name}的优惠消息已经退订了，不会再发给您。回复“恢复 {name}”可随时恢复。",
+    Came.RETURNED: "已恢复{name}的优惠消息。想停，回复：退订 {name}",
+    Came.RETURNED_BEFORE: "{name}没有退订，有优惠会照常发给您。想停，回复：退订 {name}",
+    Came.LEFT_ALL: "好的，所有商户的优惠消息都不再发给您。回复“恢复全部”可随时恢复。",
+    Came.RETURNED_ALL: "已恢复，各家的优惠消息会再发给您；单独退订过的店除外。想停，回复：退订全部",
+    Came.ASKED: "要退订{name}的优惠消息吗？是的话，请回复：退订 {name}\n退订别家，请回复“退订”加店名；"
+    "全都不要，请回复：退订全部",
+    Came.LISTED: "您要{word}哪一家？请回复“{word}”加数字，比如：{word} {first}\n{list}\n"
+    "{word}所有店，请回复：{word}全部",
+    Came.UNCLEAR: "您说的是哪一家？请回复“{word}”加数字，比如：{word} {first}\n{list}",
+    Came.UNKNOWN: "没有找到这家店。请回复“{word}”加数字，比如：{word} {first}\n{list}",
+    Came.NOBODYS: "您还没有扫过哪家店的码，没有店会给您发优惠消息。",
+    Came.NOTHING: "您没有退订任何一家店。",
+}
+_WORDS_OPTED_OUT: Final = {
+    Came.RETURNED: "已恢复{name}。不过您还退订着全部商户，要再收到，请回复：恢复全部",
+    Came.RETURNED_BEFORE: "您退订了全部商户。要再收到，请回复：恢复全部",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,41 +113,13 @@ class Answer:
     @property
     def words(self) -> str:
         """What the chat says of it."""
-        name = "" if self.shop is None else self.shop.name
-        word = "退订" if self.wanted is Wanted.LEAVE else "恢复"
-        match self.came:
-            case Came.LEFT:
-                return f"好的，不再给您发{name}的优惠消息了。回复“恢复 {name}”可随时恢复。"
-            case Came.LEFT_BEFORE:
-                return f"{name}的优惠消息已经退订了，不会再发给您。回复“恢复 {name}”可随时恢复。"
-            case Came.RETURNED if self.has_opted_out:
-                return f"已恢复{name}。不过您还退订着全部商户，要再收到，请回复：恢复全部"
-            case Came.RETURNED:
-                return f"已恢复{name}的优惠消息。想停，回复：退订 {name}"
-            case Came.RETURNED_BEFORE if self.has_opted_out:
-                return "您退订了全部商户。要再收到，请回复：恢复全部"
-            case Came.RETURNED_BEFORE:
-                return f"{name}没有退订，有优惠会照常发给您。想停，回复：退订 {name}"
-            case Came.LEFT_ALL:
-                return "好的，所有商户的优惠消息都不再发给您。回复“恢复全部”可随时恢复。"
-            case Came.RETURNED_ALL:
-                return "已恢复，各家的优惠消息会再发给您；单独退订过的店除外。想停，回复：退订全部"
-            case Came.ASKED:
-                return f"要退订{name}的优惠消息吗？是的话，请回复：退订 {name}\n退订别家，请回复“退订”加店名；全都不要，请回复：退订全部"
-            case Came.LISTED:
-                return f"您要{word}哪一家？请回复“{word}”加数字，比如：{self._example}\n{self._list}\n{word}所有店，请回复：{word}全部"
-            case Came.UNCLEAR:
-                return f"您说的是哪一家？请回复“{word}”加数字，比如：{self._example}\n{self._list}"
-            case Came.UNKNOWN:
-                return f"没有找到这家店。请回复“{word}”加数字，比如：{self._example}\n{self._list}"
-            case Came.NOBODYS if self.wanted is Wanted.LEAVE:
-                return "您还没有扫过哪家店的码，没有店会给您发优惠消息。"
-            case Came.NOBODYS:
-                return "您没有退订任何一家店。"
-
-    @property
-    def _example(self) -> str:
-        return f"{'退订' if self.wanted is Wanted.LEAVE else '恢复'} {self.choice[0][0]}"
+        said = (_WORDS_OPTED_OUT if self.has_opted_out else {}).get(self.came, _WORDS[self.came])
+        return said.format(
+            name="" if self.shop is None else self.shop.name,
+            word="退订" if self.wanted is Wanted.LEAVE else "恢复",
+            first=self.choice[0][0] if self.choice else "",
+            list=self._list,
+        )
 
     @property
     def _list(self) -> str:
@@ -196,7 +192,7 @@ def _return(name: str, shops: Numbered, has_opted_out: bool) -> Answer | None:
             return Answer(Came.LISTED, back, choice=tuple(muted))
         if muted:
             return Answer(Came.RETURNED, back, muted[0][1], has_opted_out=has_opted_out)
-        return Answer(Came.RETURNED_BEFORE if has_opted_out else Came.NOBODYS, back, has_opted_out=has_opted_out)
+        return Answer(Came.RETURNED_BEFORE if has_opted_out else Came.NOTHING, back, has_opted_out=has_opted_out)
     meant, is_sure = _meant(name, shops)
     # Of two that may be meant, it is the one that was muted.
     meant = [one for one in meant if one[1].is_muted] or meant
@@ -214,19 +210,21 @@ def _return(name: str, shops: Numbered, has_opted_out: bool) -> Answer | None:
 def _meant(name: str, shops: Numbered) -> tuple[Numbered, bool]:
     """The merchants that a written name or number may mean, and whether it can be taken as said."""
     spelt = [(plain(shop.name), (number, shop)) for number, shop in shops]
-    if exact := [one for own, one in spelt if own == name]:
-        return exact, True
-    if (found := _NUMBER.fullmatch(name)) is not None:
+    exact = [one for own, one in spelt if own == name]
+    if not exact and (found := _NUMBER.fullmatch(name)) is not None:
         number = int(found[1]) if found[1] else _NUMERALS.index(found[2]) + 1
         return [one for one in shops if one[0] == number], True
-    if part := [one for own, one in spelt if name in own]:
+    if part := exact or [one for own, one in spelt if name in own]:
         return part, True
     if inside := [(own, one) for own, one in spelt if own and own in name]:
         longest = max(len(own) for own, _ in inside)
         return [one for own, one in inside if len(own) == longest], True
-    if len(name) > 1 and (short := [one for own, one in spelt if _is_short_for(name, own)]):
-        return short, True
-    alike = {one[0]: SequenceMatcher(None, name, own, autojunk=False).ratio() for own, one in spelt}
+    short = [one for own, one in spelt if len(name) > 1 and _is_short_for(name, own)]
+    return (short, True) if short else _alike(name, shops)
+
+
+def _alike(name: str, shops: Numbered) -> tuple[Numbered, bool]:
+    alike = {one[0]: SequenceMatcher(None, name, plain(one[1].name), autojunk=False).ratio() for one in shops}
     if near := [one for one in shops if alike[one[0]] >= ALIKE]:
         return near, True
     return [one for one in shops if alike[one[0]] > 0], False

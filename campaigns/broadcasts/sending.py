@@ -278,10 +278,10 @@ def _record(session: Session, answers: Sequence[tuple[Call, Answer]], now: datet
             mass.record(session, call, answer, now)
         elif answer.verdict is Verdict.WRONG:
             mass.stop_broadcast(session, call.broadcast_id, f"微信不接受这条内容（{answer.errcode}）")
-    _judge_account(session, [answer for _, answer in answers], now)
+    judge_account(session, [answer for _, answer in answers], now)
 
 
-def _judge_account(session: Session, answers: Sequence[Answer], now: datetime) -> None:
+def judge_account(session: Session, answers: Sequence[Answer], now: datetime) -> None:
     """Stop all sending when the account itself is refused, or when nothing comes back any more (BC-17, F17)."""
     signs = [answer for answer in answers if answer.verdict not in {Verdict.WAIT, Verdict.NOT_CALLED}]
     if not signs:

@@ -9,7 +9,7 @@ LONGEST: Final = 100
 """Characters that are looked at; nobody asks for anything in a longer first line."""
 
 
-def _simplified() -> dict[int, str]:
+def _simplified() -> dict[int, int]:
     lines = TRADITIONAL.read_text(encoding="utf-8").splitlines()
     pairs = "".join(line for line in lines if not line.startswith("#"))
     return str.maketrans(pairs[::2], pairs[1::2])

@@ -70,9 +70,7 @@ def say(inbox: Inbox, openid: str, at: Any, content: str) -> str:
     return words(reply)
 
 
-def test_one_merchant_is_left_and_taken_back(
-    runtime: Runtime, street: Neighbourhood, inbox: Inbox, ann: str
-) -> None:
+def test_one_merchant_is_left_and_taken_back(runtime: Runtime, street: Neighbourhood, inbox: Inbox, ann: str) -> None:
     assert say(inbox, ann, street.now, "退訂 王記茶館").startswith("好的，不再给您发王记茶馆的")
     assert muted(runtime) == ["王记茶馆"]
     assert rows(runtime, "SELECT status FROM follower") == [("following",)]
@@ -213,9 +211,7 @@ def batch(runtime: Runtime, state: str, size: int, msg_id: int | None = None) ->
         )
 
 
-def test_a_report_is_noted_once_and_makes_no_follower(
-    runtime: Runtime, street: Neighbourhood, inbox: Inbox
-) -> None:
+def test_a_report_is_noted_once_and_makes_no_follower(runtime: Runtime, street: Neighbourhood, inbox: Inbox) -> None:
     for event in (
         finished(street.now, 77, 500),
         finished(street.now, 77, 500),

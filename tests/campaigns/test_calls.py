@@ -1,5 +1,6 @@
 """The account's mass calls: never more than there are, however many ask at once, and each merchant's turn comes."""
 
+import json
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -59,7 +60,7 @@ class Desk:
                 text("""
                     INSERT INTO broadcast (account_id, merchant_id, kind, state, started_at, scheduled_at, evidence)
                     VALUES (:account, :merchant, CASE WHEN CAST(:merchant AS bigint) IS NULL THEN 'digest'
-                            ELSE 'single' END, :state, :started, :scheduled, jsonb_build_object('calls', :calls))
+                            ELSE 'single' END, :state, :started, :scheduled, CAST(:evidence AS jsonb))
                     RETURNING id"""),
                 {
                     "account": self.street.account_id,
@@ -67,7 +68,7 @@ class Desk:
                     "state": state,
                     "started": self.street.now - timedelta(minutes=minutes),
                     "scheduled": scheduled,
-                    "calls": batches,
+                    "evidence": json.dumps({"forecast": {"calls": batches}}),
                 },
             ).scalar_one()
             if scheduled is None:

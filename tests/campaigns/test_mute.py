@@ -25,10 +25,11 @@ def said(text: str, *, context: int | None = None, shops: list[Shop] = SHOPS, ha
 @pytest.mark.parametrize(
     "text",
     [
-        "退订 王记茶馆", "退订王记茶馆", "退订：王记茶馆", "  退订  “王记茶馆”！", "退订茶馆", "退订 茶", "退订王茶", "退訂 王記茶館",
-        "退订　王记茶馆", "退 订 王 记 茶 馆", "退定王记茶馆", "退订王计茶馆", "退订王记茶馆的广告", "退订一下王记茶馆", "请回复退订王记茶馆",
-        "回复“退订 王记茶馆”", "取消订阅王记茶馆", "td王记茶馆", "TD 王记茶馆", "ＴＤ王记茶馆", "免打扰 王记茶馆", "退订1", "退订 １",
-        "退订①", "退订第1家", "退订第一家", "退订 1。", "退订王记茶馆🙏",
+        "退订 王记茶馆", "退订王记茶馆", "退订：王记茶馆", "  退订  “王记茶馆”！", "退订茶馆", "退订 茶", "退订王茶",
+        "退訂 王記茶館", "退订　王记茶馆", "退 订 王 记 茶 馆", "退定王记茶馆", "退订王计茶馆", "退订王记茶馆的广告",
+        "退订一下王记茶馆", "请回复退订王记茶馆", "回复“退订 王记茶馆”", "取消订阅王记茶馆", "td王记茶馆",
+        "TD 王记茶馆", "ＴＤ王记茶馆", "免打扰 王记茶馆", "退订1", "退订 １", "退订①", "退订第1家", "退订第一家",
+        "退订 1。", "退订王记茶馆🙏",
     ],
 )  # fmt: skip
 def test_one_merchant_is_meant(text: str) -> None:
@@ -40,12 +41,16 @@ def test_latin_names_have_no_case_and_no_width(text: str) -> None:
     assert said(text).shop == COFFEE
 
 
-@pytest.mark.parametrize("text", ["恢复 龙马", "恢復龍馬理髮店", "回复 恢复 龙马理发店", "恢复3", "恢复", "重新订阅龙马"])
+@pytest.mark.parametrize(
+    "text", ["恢复 龙马", "恢復龍馬理髮店", "回复 恢复 龙马理发店", "恢复3", "恢复", "重新订阅龙马"]
+)
 def test_it_is_undone(text: str) -> None:
     assert said(text) == Answer(Came.RETURNED, Wanted.RETURN, HAIR)
 
 
-@pytest.mark.parametrize("text", ["退订全部", "全部退订", "退订 所有", "退訂全部商戶", "退订所有店", "都退订", "TD全部"])
+@pytest.mark.parametrize(
+    "text", ["退订全部", "全部退订", "退订 所有", "退訂全部商戶", "退订所有店", "都退订", "TD全部"]
+)
 def test_everybody_is_meant(text: str) -> None:
     assert said(text).came is Came.LEFT_ALL
     assert said(text, shops=[]).came is Came.LEFT_ALL
@@ -141,7 +146,9 @@ def test_a_long_list_still_fits_into_a_message(wanted: str) -> None:
     assert "……还有" in words
 
 
-@pytest.mark.parametrize("text", ["优惠", "看优惠", "有什么优惠？", "有什麼優惠嗎", "優惠券", "活动", "有 活动 吗", "今天有什么活动呢"])
+@pytest.mark.parametrize(
+    "text", ["优惠", "看优惠", "有什么优惠？", "有什麼優惠嗎", "優惠券", "活动", "有 活动 吗", "今天有什么活动呢"]
+)
 def test_offers_are_asked_for(text: str) -> None:
     assert offers.are_wanted(text)
 
