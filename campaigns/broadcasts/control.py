@@ -223,6 +223,16 @@ def pause_account(session: Session, reason: str, *, resume_at: datetime | None =
         log.warning("sending stopped", reason=reason)
 
 
+def hold_running(session: Session, reason: str) -> None:
+    """Pause every broadcast that is under way: each has to be looked at before it goes on (F36)."""
+    session.execute(
+        text("""
+            UPDATE broadcast SET state = 'paused', paused_by = 'operator', pause_reason = :reason
+            WHERE state = 'running'"""),
+        {"reason": reason},
+    )
+
+
 def resume_account(session: Session) -> None:
     """Send again; the first call goes alone, and the others follow if it succeeds."""
     session.execute(text("UPDATE sending_state SET paused_at = NULL, resume_at = NULL, reason = '', errors_in_row = 1"))

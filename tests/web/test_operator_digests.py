@@ -92,7 +92,7 @@ def test_from_picking_to_confirming(runtime: Runtime, street: Street, operator: 
     shown = plain(operator.get(f"{path}/reach").text)
     assert "能收到 5" in shown
     assert "群发调用 2" in shown
-    assert "整条都收不到的人： 没有一组里全是他的店 1" in shown
+    assert "整条都收不到的人：没有一组里全是他的店 1" in shown
     assert "3 人 店B、店A" in shown
     answer = operator.post(f"{path}/approve", consent(operator, path))
     assert answer.status_code == 303, answer.text

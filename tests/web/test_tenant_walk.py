@@ -53,6 +53,7 @@ NOBODYS_ID: Final = 9_000_000_000_000_001
 NOBODYS_NUMBER: Final = "ZZZZZZZZZZ"
 
 PUBLIC_PARAMETERS: Final = {
+    "code": "a short address that anybody may open",
     "filename": "a file of the pages",
     "msg_id": "a mass send that was none of ours",
     "name": "a language, or a line of the health page",
@@ -157,6 +158,7 @@ class Town:
             audience.save(session, merchant_id=shop.id, name=f"{shop.name}常来", wanted=Filter(visits_at_least=2))
             outbox.add(session, kind="upload_picture", dedupe_key=f"walk:{shop.id}", payload={}, merchant_id=shop.id)
             audit.record(session, actor_kind="merchant", merchant_id=shop.id, action="walk", subject=shop.name)
+            self.broadcast(session, shop)
             self.finish_a_job(session, shop)
             self.keep_a_list(session, shop)
             handovers.offer(
@@ -181,6 +183,32 @@ class Town:
             created_by=owner_id,
             now=self.street.now,
         )
+
+    def broadcast(self, session: Any, shop: Shop) -> None:
+        """One that was given up before anybody was called, with a row of everything one may have."""
+        given = {"m": shop.id, "account": self.street.account_id, "name": f"{shop.name}上新", "now": self.street.now}
+        given["id"] = session.execute(
+            text("INSERT INTO broadcast (account_id, merchant_id, name) VALUES (:account, :m, :name) RETURNING id"),
+            given,
+        ).scalar_one()
+        given |= {"day": business_day(self.street.now), "follower": fans.page(session, shop.id)[0].follower_id}
+        given |= {"month": given["day"].replace(day=1), "key": f"walk-{shop.id}"}
+        for statement in (
+            "INSERT INTO broadcast_words (broadcast_id, merchant_id, kind, text) VALUES (:id, :m, 'text', :name)",
+            "INSERT INTO broadcast_template (merchant_id, name, kind, text) VALUES (:m, :name, 'text', :name)",
+            *(f"UPDATE broadcast SET state = '{one}' WHERE id = :id" for one in ("submitted", "approved", "freezing")),
+            """INSERT INTO broadcast_recipient (broadcast_id, follower_id, merchant_id, route, state, reason)
+               VALUES (:id, :follower, :m, 'none', 'skipped', 'month')""",
+            """INSERT INTO send_batch (broadcast_id, no, merchant_id, size, month, week, state, clientmsgid)
+               VALUES (:id, 1, :m, 0, :month, :day, 'cancelled', :key)""",
+            "INSERT INTO merchant_month_quota (merchant_id, month) VALUES (:m, :month)",
+            "INSERT INTO call_allotment (day, merchant_id) VALUES (:day, :m)",
+            """INSERT INTO short_link (code, merchant_id, broadcast_id, variant, target)
+               VALUES (:key, :m, :id, 'a', 'https://shop.example/' || :name)""",
+            "INSERT INTO link_tap (link_id, merchant_id, visitor) SELECT id, :m, '1' FROM short_link WHERE code = :key",
+            "UPDATE broadcast SET state = 'cancelled', started_at = :now, finished_at = :now WHERE id = :id",
+        ):
+            session.execute(text(statement), given)
 
     def finish_a_job(self, session: Any, shop: Shop) -> None:
         """Something the owner asked for, with its file."""
@@ -221,6 +249,8 @@ class Town:
             "slogan_id": "SELECT id FROM poster_slogan WHERE merchant_id = :id",
             "card_id": "SELECT id FROM merchant_card WHERE merchant_id = :id",
             "segment_id": "SELECT id FROM segment WHERE merchant_id = :id",
+            "broadcast_id": "SELECT id FROM broadcast WHERE merchant_id = :id",
+            "send_batch_id": "SELECT id FROM send_batch WHERE merchant_id = :id",
             "task_id": "SELECT id FROM outbox WHERE merchant_id = :id",
             "follower_id": "SELECT follower_id FROM fan WHERE merchant_id = :id",
             "merchant_id": "SELECT CAST(:id AS bigint)",

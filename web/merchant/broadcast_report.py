@@ -82,7 +82,8 @@ def show(broadcast_id: int) -> ResponseReturnValue:
         "merchant/_broadcast_report.html",
         broadcast,
         path=_path(broadcast_id),
-        can_cancel=broadcast.state in TO_CANCEL,
+        # Who was late is asked above, and says no there.
+        can_cancel=broadcast.state in TO_CANCEL - {BroadcastState.LATE},
         can_resume=broadcast.state == BroadcastState.PAUSED and broadcast.paused_by == "merchant",
         outcome=digest.outcome(g.session, broadcast),
     )

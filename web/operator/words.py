@@ -242,7 +242,6 @@ ACTIONS: dict[str, Any] = {
     "slogan.reject": _l("驳回口号"),
     "broadcast.pause": _l("暂停群发"),
     "broadcast.resume": _l("继续群发"),
-    "broadcast.cancel": _l("取消群发"),
     "broadcast.still_wanted": _l("过了时间的群发仍要发"),
     "broadcast.ask": _l("核对结果未知的一批"),
     "digest.add": _l("新建合集"),
