@@ -8,6 +8,7 @@ import io
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -284,7 +285,7 @@ def test_forms_need_their_token(crew: Crew, street: Neighbourhood) -> None:
 
 
 def test_who_was_late_is_asked(crew: Crew, street: Neighbourhood) -> None:
-    late = {"state": "late", "started_at": None, "scheduled_at": street.now - 5 * HOUR}
+    late: dict[str, Any] = {"state": "late", "started_at": None, "scheduled_at": street.now - 5 * HOUR}
     now, at, never = (Sent(street, crew.merchant_id, **late) for _ in range(3))
     path = f"/merchant/broadcasts/{now.id}/report"
     assert "时间过了还没发" in crew.owner.get(path).text
