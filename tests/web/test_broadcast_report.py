@@ -371,6 +371,14 @@ def test_the_operator_sees_everybodys(crew: Crew, street: Neighbourhood) -> None
     assert [row[:5] for row in rows[1:]] == [[str(mine.id), "老王豆浆", "周末新茶", "单独群发", "正在发"]]
 
 
+def test_the_list_tells_who_muted(crew: Crew, street: Neighbourhood) -> None:
+    sent = everything(street, crew.merchant_id, state="finished", finished_at=street.now - 7 * DAY)
+    page = crew.owner.get("/merchant/broadcasts").text
+    assert f'href="/merchant/broadcasts/{sent.id}/report"' in page
+    assert "400 位粉丝里，2 位退订了本店的群发（0.5%）" in page
+    assert "48 小时内退订 2 人（1.1%）" in page
+
+
 def test_a_neighbours_broadcast_is_not_there(
     app: Flask, crew: Crew, street: Neighbourhood, new_staff: Callable[..., int]
 ) -> None:
