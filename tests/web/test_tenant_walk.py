@@ -186,17 +186,25 @@ class Town:
 
     def broadcast(self, session: Any, shop: Shop) -> None:
         """One that was given up before anybody was called, with a row of everything one may have."""
-        given = {"m": shop.id, "account": self.street.account_id, "name": f"{shop.name}上新", "now": self.street.now}
+        given: dict[str, Any] = {
+            "m": shop.id,
+            "account": self.street.account_id,
+            "name": f"{shop.name}上新",
+            "now": self.street.now,
+        }
         given["id"] = session.execute(
             text("INSERT INTO broadcast (account_id, merchant_id, name) VALUES (:account, :m, :name) RETURNING id"),
             given,
         ).scalar_one()
-        given |= {"day": business_day(self.street.now), "follower": fans.page(session, shop.id)[0].follower_id}
-        given |= {"month": given["day"].replace(day=1), "key": f"walk-{shop.id}"}
+        day = business_day(self.street.now)
+        given |= {"day": day, "month": day.replace(day=1), "key": f"walk-{shop.id}"}
+        given["follower"] = fans.page(session, shop.id)[0].follower_id
         for statement in (
             "INSERT INTO broadcast_words (broadcast_id, merchant_id, kind, text) VALUES (:id, :m, 'text', :name)",
             "INSERT INTO broadcast_template (merchant_id, name, kind, text) VALUES (:m, :name, 'text', :name)",
-            *(f"UPDATE broadcast SET state = '{one}' WHERE id = :id" for one in ("submitted", "approved", "freezing")),
+            "UPDATE broadcast SET state = 'submitted' WHERE id = :id",
+            "UPDATE broadcast SET state = 'approved' WHERE id = :id",
+            "UPDATE broadcast SET state = 'freezing' WHERE id = :id",
             """INSERT INTO broadcast_recipient (broadcast_id, follower_id, merchant_id, route, state, reason)
                VALUES (:id, :follower, :m, 'none', 'skipped', 'month')""",
             """INSERT INTO send_batch (broadcast_id, no, merchant_id, size, month, week, state, clientmsgid)
