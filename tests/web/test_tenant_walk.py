@@ -54,6 +54,7 @@ NOBODYS_NUMBER: Final = "ZZZZZZZZZZ"
 
 PUBLIC_PARAMETERS: Final = {
     "code": "a short address that anybody may open",
+    "digest_id": "a digest of the platform's, for operators alone",
     "filename": "a file of the pages",
     "name": "a language, or a line of the health page",
     "public_id": "printed on posters for everybody",
@@ -249,6 +250,7 @@ class Town:
             "card_id": "SELECT id FROM merchant_card WHERE merchant_id = :id",
             "segment_id": "SELECT id FROM segment WHERE merchant_id = :id",
             "broadcast_id": "SELECT id FROM broadcast WHERE merchant_id = :id",
+            "item_id": "SELECT item_id FROM digest_item WHERE merchant_id = :id",
             "send_batch_id": "SELECT id FROM send_batch WHERE merchant_id = :id",
             "task_id": "SELECT id FROM outbox WHERE merchant_id = :id",
             "follower_id": "SELECT follower_id FROM fan WHERE merchant_id = :id",
