@@ -585,7 +585,7 @@ def _drop_lonely(session: Session, digest_id: int) -> None:
         BroadcastRecipient.broadcast_id == digest_id, BroadcastRecipient.route == Route.MASS
     )
     sizes: dict[int, int] = {}
-    sizes.update(session.execute(groups.group_by(BroadcastRecipient.group_no)).tuples())
+    sizes.update(session.execute(groups.group_by(BroadcastRecipient.group_no)).tuples().all())
     if lonely := [no for no, people in sizes.items() if people < SMALLEST_GROUP]:
         alone = update(BroadcastRecipient).where(
             BroadcastRecipient.broadcast_id == digest_id,
