@@ -25,6 +25,7 @@ from werkzeug.test import TestResponse
 from bot.inbox import Inbox
 from bot.store import driver
 from campaigns import audience
+from campaigns.broadcasts import digest
 from core import audit, long_jobs, outbox
 from core.clock import Clock, business_day
 from core.database import Role
@@ -117,6 +118,7 @@ class Town:
         self.stranger = self.street.merchant("花店")
         for shop in (self.a, self.b):
             self._furnish(shop)
+        self.gather()
         standing.recount(runtime)
 
     def _open(self, name: str) -> Shop:
@@ -218,6 +220,29 @@ class Town:
         ):
             session.execute(text(statement), given)
 
+    def gather(self) -> None:
+        """A digest with an item of each shop."""
+        with self.runtime.transaction(Role.PLATFORM) as session:
+            digest_id = digest.create(
+                session, account_id=self.street.account_id, name="合集", operator_id=1, now=self.street.now
+            )
+            for shop in (self.a, self.b):
+                given: dict[str, Any] = {"m": shop.id, "account": self.street.account_id, "name": f"{shop.name}一条"}
+                given["id"] = session.execute(
+                    text("""
+                        INSERT INTO broadcast (account_id, merchant_id, kind, name)
+                        VALUES (:account, :m, 'item', :name) RETURNING id"""),
+                    given,
+                ).scalar_one()
+                for statement in (
+                    "INSERT INTO broadcast_words (broadcast_id, merchant_id, kind, title)"
+                    " VALUES (:id, :m, 'article', :name)",
+                    "UPDATE broadcast SET state = 'submitted' WHERE id = :id",
+                    "UPDATE broadcast SET state = 'approved' WHERE id = :id",
+                ):
+                    session.execute(text(statement), given)
+                digest.add(session, digest_id=digest_id, item_id=given["id"])
+
     def finish_a_job(self, session: Any, shop: Shop) -> None:
         """Something the owner asked for, with its file."""
         owner_id = session.execute(select(Staff.id).filter_by(merchant_id=shop.id, role=StaffRole.OWNER)).scalar_one()
@@ -258,6 +283,8 @@ class Town:
             "card_id": "SELECT id FROM merchant_card WHERE merchant_id = :id",
             "segment_id": "SELECT id FROM segment WHERE merchant_id = :id",
             "broadcast_id": "SELECT id FROM broadcast WHERE merchant_id = :id",
+            "digest_id": "SELECT digest_id FROM digest_item WHERE merchant_id = :id",
+            "item_id": "SELECT item_id FROM digest_item WHERE merchant_id = :id",
             "send_batch_id": "SELECT id FROM send_batch WHERE merchant_id = :id",
             "task_id": "SELECT id FROM outbox WHERE merchant_id = :id",
             "follower_id": "SELECT follower_id FROM fan WHERE merchant_id = :id",
