@@ -80,6 +80,7 @@ def send(
         msg_id=job.msg_id,
         clientmsgid=clientmsgid,
         content=content.kind,
+        messages=content.messages,
         openids=asked,
         delivered=delivered,
         left=left,

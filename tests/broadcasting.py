@@ -5,16 +5,19 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 import requests
 from sqlalchemy import text
 
+from bot.events import Event
+from bot.inbox import Inbox
 from campaigns.broadcasts import control, freezing, sending
 from core.database import Role
 from core.jobs import drain
 from core.runtime import Runtime
-from tests.community import Neighbourhood, new_openid
+from tests.community import Code, Neighbourhood, new_openid, scanned, subscribed, wrote
 from tests.conftest import Sandbox
 
 CUSTOM = "/cgi-bin/message/custom/send"
@@ -29,12 +32,18 @@ class Shop:
     sandbox: Sandbox
     id: int
     account_id: int
+    code: Code
+    inbox: Inbox
+    log_began: int
     openids: dict[int, str] = field(default_factory=dict)
 
     @classmethod
     def open(cls, runtime: Runtime, sandbox: Sandbox, name: str = "茶馆") -> "Shop":
         street = Neighbourhood(runtime)
-        return cls(runtime, sandbox, street.merchant(name), street.account_id)
+        merchant_id = street.merchant(name)
+        seen = log_of(sandbox)
+        began = seen[-1]["n"] if seen else 0
+        return cls(runtime, sandbox, merchant_id, street.account_id, street.code(merchant_id), Inbox(runtime), began)
 
     def fans(self, count: int, *, asking: bool = False) -> list[int]:
         """So many new followers, fans of this shop; `asking` for offers, they have opened a window. Their ids."""
@@ -45,52 +54,30 @@ class Shop:
                 for one in openids[part : part + 2_000]
             ]
             self.sandbox.post("/sandbox/people", people=people)
-        with self.runtime.transaction(Role.PLATFORM, statement_timeout_s=60) as session:
+        came_at = self.inbox_now() - timedelta(hours=3)
+        self.tell([subscribed(one, came_at, self.code.scene) for one in openids])
+        if asking:
+            self.tell([wrote(one, came_at + timedelta(hours=2), "看优惠") for one in openids])
+        with self.runtime.transaction(Role.PLATFORM) as session:
             rows = session.execute(
-                text("""
-                    INSERT INTO follower (account_id, openid, person_key, status, state_as_of, first_seen_at, last_seen_at)
-                    SELECT :account, o, sha256(convert_to(o, 'UTF8')), 'following', app_now() - interval '9 days',
-                           app_now() - interval '9 days', app_now() - interval '9 days'
-                    FROM unnest(CAST(:openids AS text[])) o RETURNING id, openid"""),
-                {"account": self.account_id, "openids": openids},
+                text("SELECT id, openid FROM follower WHERE openid = ANY(:openids) ORDER BY id"), {"openids": openids}
             ).all()
-            session.execute(
-                text("""
-                    WITH come AS (
-                        INSERT INTO attribution (id, episode_id, follower_id, kind, followed_at, rule, rule_version, source)
-                        SELECT nextval('attribution_id_seq'), nextval('follow_episode_id_seq'), n,
-                               'unattributed', app_now() - interval '9 days', 'no_code', 1, 'pre-existing'
-                        FROM unnest(CAST(:ids AS bigint[])) n RETURNING id, episode_id, follower_id, followed_at)
-                    INSERT INTO follow_episode (id, follower_id, started_at, source, attribution_id)
-                    OVERRIDING SYSTEM VALUE
-                    SELECT episode_id, follower_id, followed_at, 'pre-existing', id FROM come"""),
-                {"ids": [row.id for row in rows]},
-            )
-        found = {row.id: row.openid for row in rows}
-        self.openids |= found
-        self.list(sorted(found), asking=asking)
-        return sorted(found)
+        self.openids |= {row.id: row.openid for row in rows}
+        return [row.id for row in rows]
 
-    def list(self, followers: Sequence[int], *, asking: bool = False) -> None:
-        """These followers are fans of this shop, too."""
-        with self.runtime.transaction(Role.PLATFORM, statement_timeout_s=60) as session:
-            session.execute(
-                text("""
-                    INSERT INTO fan (merchant_id, follower_id, number, first_touch_at, last_touch_at)
-                    SELECT :shop, n, 'F' || :shop || 'N' || n, app_now() - interval '9 days',
-                           app_now() - interval '9 days' - n * interval '1 s'
-                    FROM unnest(CAST(:ids AS bigint[])) n"""),
-                {"shop": self.id, "ids": list(followers)},
-            )
-            if asking:
-                session.execute(
-                    text("""
-                        INSERT INTO message_window (inbox_id, follower_id, merchant_id, trigger, opened_at, expires_at,
-                                                    allowance, wants_offers)
-                        SELECT :shop * 1000000000 + n, n, :shop, 'message', app_now(), app_now() + interval '48 h', 5, true
-                        FROM unnest(CAST(:ids AS bigint[])) n"""),
-                    {"shop": self.id, "ids": list(followers)},
-                )
+    def visited_by(self, openids: Sequence[str]) -> None:
+        """These people scan this shop's code."""
+        at = self.inbox_now() - timedelta(hours=2)
+        self.tell([scanned(one, at, self.code.scene) for one in openids])
+
+    def inbox_now(self) -> datetime:
+        return self.runtime.now().replace(microsecond=0)
+
+    def tell(self, events: Sequence[Event]) -> None:
+        """Let the inbox take these in."""
+        for part in range(0, len(events), 500):
+            with self.runtime.transaction(Role.PLATFORM, statement_timeout_s=60) as session:
+                self.inbox.record(session, events[part : part + 500])
 
     def approved(self, words: str = "今天新到明前茶", *, hello_days: int = 0, held_out: int = 0, b: str = "") -> int:
         """A broadcast that waits to be started."""
@@ -119,6 +106,17 @@ class Shop:
         broadcast_id = self.approved(words, **options)
         start(self.runtime)
         return broadcast_id
+
+    def deliveries(self) -> Counter[tuple[str, str]]:
+        """How often the platform accepted which words for which of the shop's fans."""
+        own = set(self.openids.values())
+        return Counter({key: n for key, n in deliveries(self.sandbox, since=self.log_began).items() if key[0] in own})
+
+    def calls(self) -> Counter[str]:
+        """How many calls of each kind of message the platform saw since the shop opened."""
+        return Counter(
+            line["path"] for line in log_of(self.sandbox, since=self.log_began) if line.get("path") in {CUSTOM, MASS}
+        )
 
     def states(self, broadcast_id: int) -> Counter[str]:
         """How many recipients are in which state; of the skipped, for which reason."""
@@ -156,11 +154,11 @@ def state_of(runtime: Runtime, broadcast_id: int) -> str:
         return str(session.scalar(text("SELECT state FROM broadcast WHERE id = :id"), {"id": broadcast_id}))
 
 
-def log_of(sandbox: Sandbox) -> list[dict[str, Any]]:
-    """Everything the platform saw, in order."""
+def log_of(sandbox: Sandbox, *, since: int = 0) -> list[dict[str, Any]]:
+    """Everything the platform saw, in order, after a line of its log."""
     lines: list[dict[str, Any]] = []
     while True:
-        after = lines[-1]["n"] if lines else 0
+        after = lines[-1]["n"] if lines else since
         answer = requests.get(f"{sandbox.url}/sandbox/log", params={"after": after, "limit": 100_000}, timeout=30)
         more = [json.loads(line) for line in answer.text.splitlines()]
         if not more:
@@ -171,14 +169,12 @@ def log_of(sandbox: Sandbox) -> list[dict[str, Any]]:
 def deliveries(sandbox: Sandbox, *, since: int = 0) -> Counter[tuple[str, str]]:
     """How often the platform accepted which words for whom, by its own log, by either way."""
     seen: Counter[tuple[str, str]] = Counter()
-    for line in log_of(sandbox):
-        if line["n"] <= since:
-            continue
+    for line in log_of(sandbox, since=since):
         if line.get("path") == CUSTOM and line["accepted"]:
             seen[line["body"]["touser"], line["body"]["text"]["content"]] += 1
         elif line["kind"] == "mass" and line["by"] == "api":
             for openid in line["openids"]:
-                seen[openid, str(line["content"].get("text"))] += 1
+                seen[openid, str(line["messages"][0].get("text", ""))] += 1
     return seen
 
 

@@ -8,6 +8,7 @@ from flask import Flask, g, request
 from flask_babel import gettext as _
 
 from campaigns.broadcasts import approval
+from campaigns.broadcasts.usage import foreign_unlabelled
 from merchants import cards
 from qrcodes import welcomes
 from qrcodes.posters import slogans
@@ -61,6 +62,7 @@ def operator_menu() -> tuple[Group, ...]:
                 Entry(_("任务与下载"), "list-check", "/operator/jobs"),
                 Entry(_("审批"), "clipboard-check", "/operator/approvals", waiting_approvals()),
                 Entry(_("所有群发"), "send", "/operator/broadcasts/all"),
+                Entry(_("合集"), "file-text", "/operator/digests"),
             ),
         ),
         Group(
@@ -75,6 +77,7 @@ def operator_menu() -> tuple[Group, ...]:
         Group(
             _("平台"),
             (
+                Entry(_("额度"), "calendar-stats", "/operator/quota", foreign_unlabelled(g.session)),
                 Entry(_("账号体检"), "stethoscope", "/operator/health"),
                 Entry(_("审计日志"), "history", "/operator/audit"),
                 Entry(_("归属规则"), "shield-check", "/operator/rules"),

@@ -182,7 +182,7 @@ def finish(session: Session) -> list[int]:
     done = session.execute(
         text(f"""
             UPDATE broadcast c SET state = 'finished', finished_at = app_now()
-            WHERE state IN ('running', 'paused') {_DONE} RETURNING id""")
+            WHERE state = 'running' {_DONE} RETURNING id""")
     )
     return list(done.scalars())
 
@@ -221,6 +221,16 @@ def pause_account(session: Session, reason: str, *, resume_at: datetime | None =
         WHERE paused_at IS NULL OR (resume_at IS NOT NULL AND (CAST(:at AS timestamptz) IS NULL OR :at > resume_at))""")
     if rows_changed(session.execute(stop, {"at": resume_at, "reason": reason})):
         log.warning("sending stopped", reason=reason)
+
+
+def hold_running(session: Session, reason: str) -> None:
+    """Pause every broadcast that is under way: each has to be looked at before it goes on (F36)."""
+    session.execute(
+        text("""
+            UPDATE broadcast SET state = 'paused', paused_by = 'operator', pause_reason = :reason
+            WHERE state = 'running'"""),
+        {"reason": reason},
+    )
 
 
 def resume_account(session: Session) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import text
 
-from campaigns.broadcasts import control, mass, sending
+from campaigns.broadcasts import bank, control, mass, sending
 from campaigns.broadcasts.models import BroadcastState
 from core.clock import SHANGHAI
 from core.database import Role
@@ -15,8 +15,6 @@ from tests.broadcasting import (
     CUSTOM,
     MASS,
     Shop,
-    deliveries,
-    log_of,
     misbehave,
     send,
     start,
@@ -41,10 +39,9 @@ def test_each_fan_gets_it_once_by_the_way_that_is_open(shop: Shop, connected: Ru
     assert state_of(connected, broadcast_id) == BroadcastState.RUNNING
     send(connected)
     assert shop.states(broadcast_id) == Counter(sent=9)
-    assert deliveries(sandbox) == Counter({(shop.openids[one], WORDS): 1 for one in asked + others})
+    assert shop.deliveries() == Counter({(shop.openids[one], WORDS): 1 for one in asked + others})
     assert state_of(connected, broadcast_id) == BroadcastState.FINISHED
-    calls = [line["path"] for line in log_of(sandbox) if line.get("path") in {CUSTOM, MASS}]
-    assert Counter(calls) == {CUSTOM: 5, MASS: 1}
+    assert shop.calls() == {CUSTOM: 5, MASS: 1}
 
 
 def test_a_lost_answer_stays_unknown_and_is_never_repeated(shop: Shop, connected: Runtime, sandbox: Sandbox) -> None:
@@ -53,8 +50,8 @@ def test_a_lost_answer_stays_unknown_and_is_never_repeated(shop: Shop, connected
     misbehave(sandbox, CUSTOM, lost_reply=True)
     send(connected)
     assert shop.states(broadcast_id) == Counter(sent=2, unknown=1)
-    assert max(deliveries(sandbox).values()) == 1
-    assert sum(deliveries(sandbox).values()) == 3
+    assert max(shop.deliveries().values()) == 1
+    assert sum(shop.deliveries().values()) == 3
 
 
 @pytest.mark.parametrize(("errcode", "becomes"), [(43004, "rejected"), (45015, "planned"), (45002, "rejected")])
@@ -84,7 +81,7 @@ def test_a_pause_lets_nothing_more_begin_and_a_resume_goes_on_where_it_stopped(
     with connected.transaction(Role.MERCHANT, merchant_id=shop.id) as session:
         control.pause(session, broadcast_id, by="merchant")
     send(connected)
-    assert deliveries(sandbox) == Counter()
+    assert shop.deliveries() == Counter()
     with connected.transaction(Role.MERCHANT, merchant_id=shop.id) as session:
         control.resume(session, broadcast_id, by="merchant")
     send(connected)
@@ -108,7 +105,7 @@ def test_a_call_that_was_committed_too_long_ago_is_not_begun(
     monkeypatch.setattr(sending, "TOO_OLD_S", -1.0)
     monkeypatch.setattr(sending, "WORK_FOR_S", 0.5)
     sending.drain(connected)
-    assert deliveries(sandbox) == Counter()
+    assert shop.deliveries() == Counter()
     assert shop.states(broadcast_id) == Counter(planned=3)
     with connected.transaction(Role.PLATFORM) as session:
         assert set(session.scalars(text("SELECT used FROM message_window"))) == {0}
@@ -126,7 +123,7 @@ def test_who_mutes_or_leaves_between_planning_and_calling_gets_nothing(
         session.execute(text("INSERT INTO opt_out (follower_id) VALUES (:id)"), {"id": asked[1]})
     send(connected)
     assert shop.states(broadcast_id) == Counter(sent=4, muted=2, opted_out=1)
-    reached = {openid for openid, _ in deliveries(sandbox)}
+    reached = {openid for openid, _ in shop.deliveries()}
     assert reached == {shop.openids[one] for one in (asked[2], *others[1:])}
     with connected.transaction(Role.PLATFORM) as session:
         assert session.execute(text("SELECT sum(used) FROM fan_month_quota")).scalar_one() == 3
@@ -138,7 +135,7 @@ def test_the_last_two_messages_of_a_window_are_kept_for_answers(
     shop.fans(1, asking=True)
     said = [shop.started(f"第{number}条") for number in range(4)]
     send(connected)
-    assert sum(deliveries(sandbox).values()) == 3
+    assert sum(shop.deliveries().values()) == 3
     assert Counter(state for one in said for state in shop.states(one)) == Counter(sent=3, window_closed=1)
 
 
@@ -151,10 +148,10 @@ def test_an_account_that_is_refused_stops_and_one_call_tries_again(
     send(connected)
     with connected.transaction(Role.PLATFORM) as session:
         assert session.scalar(text("SELECT paused_at IS NOT NULL AND resume_at IS NULL FROM sending_state"))
-    seen = len([line for line in log_of(sandbox) if line.get("path") == CUSTOM])
+    seen = shop.calls()[CUSTOM]
     assert seen <= sending.IN_FLIGHT
     send(connected)
-    assert len([line for line in log_of(sandbox) if line.get("path") == CUSTOM]) == seen
+    assert shop.calls()[CUSTOM] == seen
     sandbox.post("/sandbox/faults", mode="replace", rules=[])
     with connected.transaction(Role.PLATFORM) as session:
         control.resume_account(session)
@@ -229,7 +226,7 @@ def test_a_lost_answer_to_a_batch_is_asked_for_under_the_same_name(
     repeat_soon(connected)
     send(connected)
     assert shop.states(broadcast_id) == Counter(sent=4)
-    assert max(deliveries(sandbox).values()) == 1
+    assert max(shop.deliveries().values()) == 1
     with connected.transaction(Role.PLATFORM) as session:
         assert session.scalar(text("SELECT msg_id FROM send_batch")) is not None
 
@@ -237,7 +234,7 @@ def test_a_lost_answer_to_a_batch_is_asked_for_under_the_same_name(
 def advance_platform(runtime: Runtime, sandbox: Sandbox) -> None:
     """Two minutes pass here and there: the platform answers a quick repetition with 45066."""
     advance(runtime, timedelta(minutes=2))
-    sandbox.post("/sandbox/clock", advance="120s")
+    sandbox.post("/sandbox/clock", advance_seconds=120)
 
 
 def test_without_the_policy_a_lost_batch_waits_for_a_click(shop: Shop, connected: Runtime, sandbox: Sandbox) -> None:
@@ -255,7 +252,7 @@ def test_without_the_policy_a_lost_batch_waits_for_a_click(shop: Shop, connected
     repeat_soon(connected)
     send(connected)
     assert shop.states(broadcast_id) == Counter(sent=4)
-    assert max(deliveries(sandbox).values()) == 1
+    assert max(shop.deliveries().values()) == 1
 
 
 def test_what_names_another_batch_is_not_believed(shop: Shop, connected: Runtime, sandbox: Sandbox) -> None:
@@ -290,7 +287,7 @@ def test_a_cancelled_broadcast_gives_everything_back(shop: Shop, connected: Runt
     broadcast_id = shop.started()
     with connected.transaction(Role.PLATFORM) as session:
         control.pause_account(session, "试一试")
-        sending._make_batches(session, sending.bank.policy(session))
+        sending._make_batches(session, bank.policy(session))
     with connected.transaction(Role.MERCHANT, merchant_id=shop.id) as session:
         control.cancel(session, broadcast_id)
     tidy(connected)
@@ -300,7 +297,7 @@ def test_a_cancelled_broadcast_gives_everything_back(shop: Shop, connected: Runt
         assert session.execute(text("SELECT sum(used) FROM fan_month_quota")).scalar_one() == 0
         control.resume_account(session)
     send(connected)
-    assert deliveries(sandbox) == Counter()
+    assert shop.deliveries() == Counter()
 
 
 def test_no_batch_crosses_a_month(shop: Shop, connected: Runtime, sandbox: Sandbox) -> None:
@@ -310,10 +307,10 @@ def test_no_batch_crosses_a_month(shop: Shop, connected: Runtime, sandbox: Sandb
     move(connected, sandbox, ends - timedelta(minutes=10) - connected.now())
     broadcast_id = shop.started()
     with connected.transaction(Role.PLATFORM) as session:
-        sending._make_batches(session, sending.bank.policy(session))
+        sending._make_batches(session, bank.policy(session))
     move(connected, sandbox, ends - timedelta(seconds=60) - connected.now())
     send(connected, times=1)
-    assert deliveries(sandbox) == Counter(), "called within two minutes of the month's end"
+    assert shop.deliveries() == Counter(), "called within two minutes of the month's end"
     move(connected, sandbox, timedelta(minutes=4))
     send(connected)
     assert shop.states(broadcast_id) == Counter(sent=4)
@@ -325,7 +322,7 @@ def test_no_batch_crosses_a_month(shop: Shop, connected: Runtime, sandbox: Sandb
 
 def move(runtime: Runtime, sandbox: Sandbox, by: timedelta) -> None:
     advance(runtime, by)
-    sandbox.post("/sandbox/clock", advance=f"{by.total_seconds():.0f}s")
+    sandbox.post("/sandbox/clock", advance_seconds=round(by.total_seconds()))
 
 
 def test_a_start_that_was_missed_asks_instead_of_firing(shop: Shop, connected: Runtime, sandbox: Sandbox) -> None:
@@ -361,3 +358,69 @@ def test_of_a_dead_workers_calls_nothing_is_known_and_its_claims_are_free(shop: 
         session.execute(text("UPDATE broadcast_recipient SET lease_until = clock_timestamp() - interval '1 s'"))
     tidy(connected)
     assert shop.states(broadcast_id) == Counter(planned=2, unknown=1)
+
+
+def test_after_a_restore_nothing_goes_on_by_itself(shop: Shop, connected: Runtime) -> None:
+    shop.fans(3, asking=True)
+    broadcast_id = shop.started()
+    with connected.transaction(Role.PLATFORM) as session:
+        control.pause_account(session, "从备份恢复")
+        control.hold_running(session, "从备份恢复")
+    send(connected)
+    with connected.transaction(Role.PLATFORM) as session:
+        control.resume_account(session)
+    send(connected)
+    assert shop.deliveries() == Counter(), "the account's switch alone brought a held broadcast back"
+    with connected.transaction(Role.PLATFORM) as session:
+        control.resume(session, broadcast_id, by="operator")
+    send(connected)
+    assert shop.states(broadcast_id) == Counter(sent=3)
+
+
+def test_one_report_that_fits_settles_a_lost_batch(shop: Shop, connected: Runtime, sandbox: Sandbox) -> None:
+    shop.fans(4)
+    broadcast_id = shop.started()
+    misbehave(sandbox, MASS, lost_reply=True)
+    send(connected)
+    told(connected, msg_id=77, total=4)
+    advance(connected, timedelta(minutes=3))
+    with connected.transaction(Role.PLATFORM) as session:
+        mass.settle_by_reports(session, connected.now())
+    assert shop.states(broadcast_id) == Counter(sent=4)
+
+
+def test_two_reports_that_fit_settle_nothing(shop: Shop, connected: Runtime, sandbox: Sandbox) -> None:
+    shop.fans(4)
+    broadcast_id = shop.started()
+    misbehave(sandbox, MASS, lost_reply=True)
+    send(connected)
+    told(connected, msg_id=77, total=4)
+    told(connected, msg_id=78, total=4)
+    advance(connected, timedelta(minutes=3))
+    with connected.transaction(Role.PLATFORM) as session:
+        mass.settle_by_reports(session, connected.now())
+    assert shop.states(broadcast_id) == Counter(unknown=4)
+
+
+def told(runtime: Runtime, *, msg_id: int, total: int, status: str = "send success") -> None:
+    """The platform's event about a finished mass send has arrived."""
+    with runtime.transaction(Role.PLATFORM) as session:
+        session.execute(
+            text("""
+                INSERT INTO mass_report (msg_id, account_id, reported_at, status, total, filtered, sent, errors)
+                SELECT :msg_id, id, app_now(), :status, :total, :total, :total, 0 FROM official_account"""),
+            {"msg_id": msg_id, "total": total, "status": status},
+        )
+
+
+def test_a_verdict_of_the_platform_stops_the_rest(shop: Shop, connected: Runtime) -> None:
+    set_policy(connected, batch_size=4)
+    shop.fans(8)
+    broadcast_id = shop.started()
+    sending.drain(connected)
+    with connected.transaction(Role.PLATFORM) as session:
+        msg_id = session.execute(text("SELECT min(msg_id) FROM send_batch")).scalar_one()
+    told(connected, msg_id=msg_id, total=4, status="err(10001)")
+    with connected.transaction(Role.PLATFORM) as session:
+        mass.settle_by_reports(session, connected.now())
+    assert state_of(connected, broadcast_id) == BroadcastState.PAUSED

@@ -76,7 +76,7 @@ class ListQuery(Query):
     before: Id | None = None
 
 
-class NewForm(Query):
+class BeginForm(Query):
     """What a new one begins with: one's own template, or the platform's."""
 
     template: Id | None = None
@@ -124,14 +124,14 @@ class BroadcastForm(Form):
     scheduled_at: OptionalLine = ""
 
 
-class PeopleQuery(Query):
+class ReachQuery(Query):
     """Which number of the forecast, and from where on."""
 
-    which: Someone
+    which: Someone = "mass"
     after: Number | None = None
 
 
-class TestForm(Query):
+class TrialForm(Query):
     """Who tries it out."""
 
     staff: Id
@@ -182,7 +182,7 @@ def _said(broadcast: Broadcast) -> str:
 @merchant_required(StaffRole.OWNER)
 def create() -> ResponseReturnValue:
     """Begin one."""
-    wanted = read_query(NewForm)
+    wanted = read_query(BeginForm)
     merchant_id = g.staff.merchant_id
     key = wanted.built_in or (str(wanted.template) if wanted.template else None)
     words = writing.template(g.session, merchant_id=merchant_id, key=key).words if key else None
@@ -304,7 +304,7 @@ def show(broadcast_id: int) -> str:
 @merchant_required()
 def people(broadcast_id: int) -> str:
     """The people behind one number of the forecast."""
-    query = read_query(PeopleQuery)
+    query = read_query(ReachQuery)
     broadcast = _own(broadcast_id)
     merchant_id = g.staff.merchant_id
     which = Route(query.which) if query.which in set(Route) else NotReached(query.which)
@@ -391,7 +391,7 @@ def copy(broadcast_id: int) -> ResponseReturnValue:
 @limiter.limit("10 per minute")
 def test(broadcast_id: int) -> ResponseReturnValue:
     """Show it to one of one's own people, in WeChat."""
-    wanted = read_query(TestForm)
+    wanted = read_query(TrialForm)
     try:
         tester = previews.ask(
             g.session,

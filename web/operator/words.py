@@ -161,6 +161,17 @@ ACTORS: dict[str, Any] = {
     "follower": _l("业主"),
     "system": _l("系统"),
 }
+FOREIGN_LABELS: dict[str, Any] = {
+    "everybody": _l("发给了所有人"),
+    "some": _l("只发给一部分人"),
+    "not_counted": _l("不算名额"),
+}
+QUOTA_SORTS: dict[str, Any] = {
+    "used": _l("用得最多"),
+    "left": _l("剩得最多"),
+    "share": _l("份额最大"),
+    "calls": _l("今天次数最多"),
+}
 ACTIONS: dict[str, Any] = {
     "invitation accepted": _l("接受邀请"),
     "signed in": _l("登录"),
@@ -233,6 +244,10 @@ ACTIONS: dict[str, Any] = {
     "broadcast.resume": _l("继续群发"),
     "broadcast.still_wanted": _l("过了时间的群发仍要发"),
     "broadcast.ask": _l("核对结果未知的一批"),
+    "digest.add": _l("新建合集"),
+    "digest.approve": _l("确认合集"),
+    "digest.still_wanted": _l("合集照发"),
+    "digest.cancel": _l("取消合集"),
     "demo.begun": _l("开始准备演示社区"),
     "demo.settled": _l("演示社区的老住户已住下"),
     "demo.done": _l("演示社区准备好了"),
@@ -262,6 +277,8 @@ TABLES: dict[str, dict[str, Any]] = {
     "actor": ACTORS,
     "alarm": ALARMS,
     "action": ACTIONS,
+    "foreign_label": FOREIGN_LABELS,
+    "quota_sort": QUOTA_SORTS,
     "verdict": VERDICTS,
 }
 
