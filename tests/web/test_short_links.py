@@ -86,14 +86,17 @@ def test_an_article_is_read_by_anybody_who_has_its_address(desk: Desk, visitor: 
     desk.submit(broadcast_id)
     desk.approve(broadcast_id)
     card = desk.words(broadcast_id)["a"].page.removeprefix(desk.public_url)
-    page = visitor.get(card, headers=PHONE, follow_redirects=True)
+    opened = visitor.get(card, headers=PHONE)
+    assert opened.location.startswith(f"{desk.public_url}/read/")
+    path = opened.location.removeprefix(desk.public_url)
+    page = visitor.get(path, headers=PHONE)
     assert page.status_code == 200
     for shown in ("新茶", "茶馆", "第一段&lt;b&gt;", f'href="{desk.public_url}/s/', "/p/"):
         assert shown in page.text, shown
     assert len(taps(desk)) == 1
     with desk.runtime.transaction(Role.PLATFORM) as session:
         session.execute(text("UPDATE merchant SET state = 'suspended'"))
-    assert visitor.get(card, headers=PHONE, follow_redirects=True).status_code == 404
+    assert visitor.get(path, headers=PHONE).status_code == 404
 
 
 def test_the_public_sees_no_other_words(desk: Desk) -> None:

@@ -25,7 +25,9 @@ from werkzeug.test import TestResponse
 from bot.inbox import Inbox
 from bot.store import driver
 from campaigns import audience
-from campaigns.broadcasts import digest
+from campaigns.broadcasts import digest, writing
+from campaigns.broadcasts.content import Words
+from campaigns.broadcasts.models import WordsKind
 from core import audit, long_jobs, outbox
 from core.clock import Clock, business_day
 from core.database import Role
@@ -73,6 +75,7 @@ NUMBERS_THAT_NAME_NOBODY: Final = {
     "FansQuery.before": "a place in the order of one's own fans",
     "PeopleQuery.after": "a place in the order of one's own recipients",
     "PeopleQuery.code": "why the platform refuses, the same for all",
+    "ListQuery.before": "a place in the order of one's own broadcasts",
     "NoticesQuery.before": "a place in the order of one's own notices",
     "ManyCodesForm.new_goal": "a number of people",
     "NewForm.days": "a number of days",
@@ -93,6 +96,8 @@ class Shop:
     name: str
     codes: list[Code]
     picture_id: int = 0
+    draft_id: int = 0
+    """A broadcast that is being written."""
     people: dict[StaffRole, str] = field(default_factory=dict)
     """Who signs in, by login."""
 
@@ -161,6 +166,8 @@ class Town:
             outbox.add(session, kind="upload_picture", dedupe_key=f"walk:{shop.id}", payload={}, merchant_id=shop.id)
             audit.record(session, actor_kind="merchant", merchant_id=shop.id, action="walk", subject=shop.name)
             self.broadcast(session, shop)
+            words = Words(WordsKind.TEXT, f"{shop.name}有新货")
+            shop.draft_id = writing.create(session, merchant_id=shop.id, staff_id=1, words=words)
             self.finish_a_job(session, shop)
             self.keep_a_list(session, shop)
             handovers.offer(
@@ -281,6 +288,8 @@ class Town:
             "job_id": "SELECT id FROM long_job WHERE merchant_id = :id",
             "slogan_id": "SELECT id FROM poster_slogan WHERE merchant_id = :id",
             "card_id": "SELECT id FROM merchant_card WHERE merchant_id = :id",
+            "template_id": "SELECT id FROM broadcast_template WHERE merchant_id = :id",
+            "group_id": "SELECT id FROM segment WHERE merchant_id = :id",
             "segment_id": "SELECT id FROM segment WHERE merchant_id = :id",
             "broadcast_id": "SELECT id FROM broadcast WHERE merchant_id = :id",
             "digest_id": "SELECT digest_id FROM digest_item WHERE merchant_id = :id",
@@ -397,6 +406,7 @@ def _builder(app: Flask, rule: Rule) -> Callable[[dict[str, str]], str]:
 
 def field_steps(app: Flask, town: Town) -> Iterator[Step]:
     """Every field of the merchants' forms and queries that could name something of a merchant's."""
+    draft = f"/merchant/broadcasts/{town.a.draft_id}"
     asked: dict[str, list[tuple[str, str, dict[str, str]]]] = {
         "Wishes.code": [("GET", "/merchant/fans", {}), ("POST", "/merchant/fans/export", {})],
         "FansQuery.code": [("GET", "/merchant/fans", {})],
@@ -410,6 +420,16 @@ def field_steps(app: Flask, town: Town) -> Iterator[Step]:
             ("POST", "/merchant/welcome/first/0", {"kind": "image"}),
             ("POST", f"/merchant/welcome/codes/{town.a.codes[0].id}/first/1", {"kind": "news", "title": "茶"}),
         ],
+        "BeginForm.template": [("POST", "/merchant/broadcasts", {})],
+        "AudienceQuery.code": [("GET", "/merchant/broadcasts/audience", {"audience": "conditions"})],
+        "AudienceQuery.group": [("GET", "/merchant/broadcasts/audience", {"audience": "group"})],
+        "BroadcastForm.picture": [
+            ("POST", draft + "/edit", {"kind": "picture"}),
+            ("POST", draft + "/edit", {"kind": "article", "title": "茶", "body": "好茶"}),
+        ],
+        "BroadcastForm.code": [("POST", draft + "/edit", {"kind": "text", "audience": "conditions"})],
+        "BroadcastForm.group": [("POST", draft + "/edit", {"kind": "text", "audience": "group"})],
+        "TrialForm.staff": [("POST", draft + "/test", {})],
     }
     for name in sorted(numeric_fields()):
         if name in NUMBERS_THAT_NAME_NOBODY:
@@ -677,6 +697,8 @@ def change_everything(town: Town, shop: Shop) -> None:
         token = staff.invite(session, name="新店员", role=StaffRole.CLERK, merchant_id=shop.id, now=now)
         staff.accept(session, token=token, login=f"new-{shop.id}", password=PASSWORD, now=now)
         town.say(session, shop, code_id=None, operator_id=1, words="今天有鱼")
+        writing.create(session, merchant_id=shop.id, staff_id=1, words=Words(WordsKind.TEXT, "今天有鱼"))
+        writing.cancel(session, merchant_id=shop.id, broadcast_id=shop.draft_id)
         town.say(session, shop, code_id=first.id, operator_id=None, words="今天有鱼")
         for fan in fans.page(session, shop.id):
             fans.set_note(session, shop.id, fan.follower_id, "爱吃鱼")
