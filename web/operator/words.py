@@ -95,6 +95,7 @@ TASK_KINDS: dict[str, Any] = {
     "long_job": _l("批量任务"),
     "count_traffic": _l("统计积压的流量"),
     "count_standings": _l("名次"),
+    "freeze_broadcast": _l("准备群发名单"),
     "preview_broadcast": _l("试发群发"),
     "ask_mass_quota": _l("查询当天的群发次数"),
 }
