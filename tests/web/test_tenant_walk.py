@@ -25,7 +25,7 @@ from werkzeug.test import TestResponse
 from bot.inbox import Inbox
 from bot.store import driver
 from campaigns import audience
-from campaigns.broadcasts import writing
+from campaigns.broadcasts import digest, writing
 from campaigns.broadcasts.content import Words
 from campaigns.broadcasts.models import WordsKind
 from core import audit, long_jobs, outbox
@@ -58,6 +58,7 @@ NOBODYS_NUMBER: Final = "ZZZZZZZZZZ"
 PUBLIC_PARAMETERS: Final = {
     "code": "a short address that anybody may open",
     "filename": "a file of the pages",
+    "msg_id": "a mass send that was none of ours",
     "name": "a language, or a line of the health page",
     "public_id": "printed on posters for everybody",
     "replay_id": "a rule that the operator tried on everybody",
@@ -123,6 +124,7 @@ class Town:
         self.stranger = self.street.merchant("花店")
         for shop in (self.a, self.b):
             self._furnish(shop)
+        self.gather()
         standing.recount(runtime)
 
     def _open(self, name: str) -> Shop:
@@ -194,17 +196,25 @@ class Town:
 
     def broadcast(self, session: Any, shop: Shop) -> None:
         """One that was given up before anybody was called, with a row of everything one may have."""
-        given = {"m": shop.id, "account": self.street.account_id, "name": f"{shop.name}上新", "now": self.street.now}
+        given: dict[str, Any] = {
+            "m": shop.id,
+            "account": self.street.account_id,
+            "name": f"{shop.name}上新",
+            "now": self.street.now,
+        }
         given["id"] = session.execute(
             text("INSERT INTO broadcast (account_id, merchant_id, name) VALUES (:account, :m, :name) RETURNING id"),
             given,
         ).scalar_one()
-        given |= {"day": business_day(self.street.now), "follower": fans.page(session, shop.id)[0].follower_id}
-        given |= {"month": given["day"].replace(day=1), "key": f"walk-{shop.id}"}
+        day = business_day(self.street.now)
+        given |= {"day": day, "month": day.replace(day=1), "key": f"walk-{shop.id}"}
+        given["follower"] = fans.page(session, shop.id)[0].follower_id
         for statement in (
             "INSERT INTO broadcast_words (broadcast_id, merchant_id, kind, text) VALUES (:id, :m, 'text', :name)",
             "INSERT INTO broadcast_template (merchant_id, name, kind, text) VALUES (:m, :name, 'text', :name)",
-            *(f"UPDATE broadcast SET state = '{one}' WHERE id = :id" for one in ("submitted", "approved", "freezing")),
+            "UPDATE broadcast SET state = 'submitted' WHERE id = :id",
+            "UPDATE broadcast SET state = 'approved' WHERE id = :id",
+            "UPDATE broadcast SET state = 'freezing' WHERE id = :id",
             """INSERT INTO broadcast_recipient (broadcast_id, follower_id, merchant_id, route, state, reason)
                VALUES (:id, :follower, :m, 'none', 'skipped', 'month')""",
             """INSERT INTO send_batch (broadcast_id, no, merchant_id, size, month, week, state, clientmsgid)
@@ -217,6 +227,29 @@ class Town:
             "UPDATE broadcast SET state = 'cancelled', started_at = :now, finished_at = :now WHERE id = :id",
         ):
             session.execute(text(statement), given)
+
+    def gather(self) -> None:
+        """A digest with an item of each shop."""
+        with self.runtime.transaction(Role.PLATFORM) as session:
+            digest_id = digest.create(
+                session, account_id=self.street.account_id, name="合集", operator_id=1, now=self.street.now
+            )
+            for shop in (self.a, self.b):
+                given: dict[str, Any] = {"m": shop.id, "account": self.street.account_id, "name": f"{shop.name}一条"}
+                given["id"] = session.execute(
+                    text("""
+                        INSERT INTO broadcast (account_id, merchant_id, kind, name)
+                        VALUES (:account, :m, 'item', :name) RETURNING id"""),
+                    given,
+                ).scalar_one()
+                for statement in (
+                    "INSERT INTO broadcast_words (broadcast_id, merchant_id, kind, title)"
+                    " VALUES (:id, :m, 'article', :name)",
+                    "UPDATE broadcast SET state = 'submitted' WHERE id = :id",
+                    "UPDATE broadcast SET state = 'approved' WHERE id = :id",
+                ):
+                    session.execute(text(statement), given)
+                digest.add(session, digest_id=digest_id, item_id=given["id"])
 
     def finish_a_job(self, session: Any, shop: Shop) -> None:
         """Something the owner asked for, with its file."""
@@ -260,6 +293,8 @@ class Town:
             "group_id": "SELECT id FROM segment WHERE merchant_id = :id",
             "segment_id": "SELECT id FROM segment WHERE merchant_id = :id",
             "broadcast_id": "SELECT id FROM broadcast WHERE merchant_id = :id",
+            "digest_id": "SELECT digest_id FROM digest_item WHERE merchant_id = :id",
+            "item_id": "SELECT item_id FROM digest_item WHERE merchant_id = :id",
             "send_batch_id": "SELECT id FROM send_batch WHERE merchant_id = :id",
             "task_id": "SELECT id FROM outbox WHERE merchant_id = :id",
             "follower_id": "SELECT follower_id FROM fan WHERE merchant_id = :id",

@@ -11,7 +11,7 @@ from flask_babel import gettext as _
 from pydantic import StringConstraints
 
 from campaigns import audience
-from campaigns.broadcasts import bank, content, previews, reach, writing
+from campaigns.broadcasts import aftermath, bank, content, previews, reach, writing
 from campaigns.broadcasts.content import Words
 from campaigns.broadcasts.models import Broadcast, BroadcastKind, BroadcastState, NotReached, Route, WordsKind
 from campaigns.broadcasts.writing import Draft
@@ -168,6 +168,8 @@ def index() -> str:
             ("drafts", _("草稿")), ("waiting", _("等着发")), ("sending", _("正在发")), ("done", _("发完的")),
         ],
         older=shown[-1].id if len(found) > PAGE else None,
+        muting=aftermath.muting_now(g.session, merchant_id),
+        muted_by={one.broadcast_id: one.muting for one in aftermath.muting_by_broadcast(g.session, merchant_id)},
     )  # fmt: skip
 
 
