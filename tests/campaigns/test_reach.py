@@ -82,7 +82,8 @@ def test_each_number_opens_its_people(shop: Shop) -> None:
     mixed(shop)
     with shop.runtime.transaction(Role.MERCHANT, merchant_id=shop.id) as session:
         expected = forecast(shop)
-        for which, count in (*expected.routes.items(), *expected.missed.items()):
+        numbers: list[tuple[Route | NotReached, int]] = [*expected.routes.items(), *expected.missed.items()]
+        for which, count in numbers:
             people = reach.listed(
                 session, merchant_id=shop.id, wanted=Filter(), hello_days=0, which=which, now=shop.runtime.now()
             )

@@ -15,6 +15,7 @@ from campaigns.broadcasts.models import LinkTap, ShortLink, WordsKind
 from campaigns.broadcasts.writing import Draft
 from core.database import Role
 from core.runtime import Runtime
+from qrcodes import codes
 from tests.campaigns.desk import Desk
 from tests.conftest import advance
 
@@ -95,7 +96,7 @@ def test_an_article_is_read_by_anybody_who_has_its_address(desk: Desk, visitor: 
         assert shown in page.text, shown
     assert len(taps(desk)) == 1
     with desk.runtime.transaction(Role.PLATFORM) as session:
-        session.execute(text("UPDATE merchant SET state = 'suspended'"))
+        codes.suspend_merchant(session, merchant_id=desk.id, now=desk.runtime.now())
     assert visitor.get(path, headers=PHONE).status_code == 404
 
 

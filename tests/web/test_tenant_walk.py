@@ -76,6 +76,7 @@ NUMBERS_THAT_NAME_NOBODY: Final = {
     "PeopleQuery.after": "a place in the order of one's own recipients",
     "PeopleQuery.code": "why the platform refuses, the same for all",
     "ListQuery.before": "a place in the order of one's own broadcasts",
+    "ReachQuery.after": "a place in the order of one's own fans",
     "NoticesQuery.before": "a place in the order of one's own notices",
     "ManyCodesForm.new_goal": "a number of people",
     "NewForm.days": "a number of days",
@@ -166,8 +167,13 @@ class Town:
             outbox.add(session, kind="upload_picture", dedupe_key=f"walk:{shop.id}", payload={}, merchant_id=shop.id)
             audit.record(session, actor_kind="merchant", merchant_id=shop.id, action="walk", subject=shop.name)
             self.broadcast(session, shop)
+<<<<<<< HEAD
             goods = Words(WordsKind.TEXT, f"{shop.name}有新货")
             shop.draft_id = writing.create(session, merchant_id=shop.id, staff_id=1, words=goods)
+=======
+            said = Words(WordsKind.TEXT, f"{shop.name}有新货")
+            shop.draft_id = writing.create(session, merchant_id=shop.id, staff_id=1, words=said)
+>>>>>>> writing
             self.finish_a_job(session, shop)
             self.keep_a_list(session, shop)
             handovers.offer(
