@@ -129,6 +129,10 @@ _gate: list[Barrier] = []
 """In each process of a race: where it waits for the others."""
 
 
+def _stand_at(gate: Barrier) -> None:
+    _gate.append(gate)
+
+
 def _race(settings: Settings, redis_url: str, merchant_id: int, rounds: int, is_naive: bool) -> int:
     """One process of a race: reserves for everybody as often as told; returns how many slots it believes to have."""
     assert settings.database_url is not None
@@ -173,12 +177,9 @@ def test_two_merchants_on_eight_processes_never_take_more_slots_than_there_are(
     street = Neighbourhood(runtime)
     shops = [street.merchant("茶馆"), street.merchant("面馆")]
     context = multiprocessing.get_context("spawn")
-    with context.Pool(8, _gate.append, [context.Barrier(8)]) as pool:
-        believed = sum(
-            pool.starmap(
-                _race, [(settings, runtime.redis_url, shops[n % 2], 2, is_naive) for n in range(8)], chunksize=1
-            )
-        )
+    with context.Pool(8, _stand_at, [context.Barrier(8)]) as pool:
+        runners = [(settings, runtime.redis_url, shops[n % 2], 2, is_naive) for n in range(8)]
+        believed = sum(pool.starmap(_race, runners, chunksize=1))
     most = 3 * len(PEOPLE)
     assert max(used(runtime).values()) <= 3
     if is_naive:

@@ -97,7 +97,6 @@ TASK_KINDS: dict[str, Any] = {
     "count_standings": _l("名次"),
     "freeze_broadcast": _l("准备群发名单"),
     "preview_broadcast": _l("试发群发"),
-    "freeze_broadcast": _l("准备群发的名单"),
     "ask_mass_quota": _l("查询当天的群发次数"),
 }
 TASK_ERRORS: dict[str, Any] = {
