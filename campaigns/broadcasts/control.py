@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from campaigns.broadcasts import bank
+from campaigns.broadcasts import bank, digest
 from campaigns.broadcasts.freezing import FREEZE, dissolve
 from campaigns.broadcasts.models import STEPS, BroadcastState
 from core import outbox
@@ -115,6 +115,7 @@ def tidy(session: Session, now: datetime) -> None:
     _give_up_lost_calls(session)
     _cancel_rows(session)
     finish(session)
+    digest.settle(session)
     session.execute(
         text("""
             UPDATE sending_state SET paused_at = NULL, resume_at = NULL, reason = ''

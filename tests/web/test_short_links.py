@@ -15,6 +15,7 @@ from campaigns.broadcasts.models import LinkTap, ShortLink, WordsKind
 from campaigns.broadcasts.writing import Draft
 from core.database import Role
 from core.runtime import Runtime
+from qrcodes import codes
 from tests.campaigns.desk import Desk
 from tests.conftest import advance
 
@@ -86,14 +87,17 @@ def test_an_article_is_read_by_anybody_who_has_its_address(desk: Desk, visitor: 
     desk.submit(broadcast_id)
     desk.approve(broadcast_id)
     card = desk.words(broadcast_id)["a"].page.removeprefix(desk.public_url)
-    page = visitor.get(card, headers=PHONE, follow_redirects=True)
+    opened = visitor.get(card, headers=PHONE)
+    assert opened.location.startswith(f"{desk.public_url}/read/")
+    path = opened.location.removeprefix(desk.public_url)
+    page = visitor.get(path, headers=PHONE)
     assert page.status_code == 200
     for shown in ("新茶", "茶馆", "第一段&lt;b&gt;", f'href="{desk.public_url}/s/', "/p/"):
         assert shown in page.text, shown
     assert len(taps(desk)) == 1
     with desk.runtime.transaction(Role.PLATFORM) as session:
-        session.execute(text("UPDATE merchant SET state = 'suspended'"))
-    assert visitor.get(card, headers=PHONE, follow_redirects=True).status_code == 404
+        codes.suspend_merchant(session, merchant_id=desk.id, now=desk.runtime.now())
+    assert visitor.get(path, headers=PHONE).status_code == 404
 
 
 def test_the_public_sees_no_other_words(desk: Desk) -> None:

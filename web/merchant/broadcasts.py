@@ -11,7 +11,7 @@ from flask_babel import gettext as _
 from pydantic import StringConstraints
 
 from campaigns import audience
-from campaigns.broadcasts import bank, content, previews, reach, writing
+from campaigns.broadcasts import aftermath, bank, content, previews, reach, writing
 from campaigns.broadcasts.content import Words
 from campaigns.broadcasts.models import Broadcast, BroadcastKind, BroadcastState, NotReached, Route, WordsKind
 from campaigns.broadcasts.writing import Draft
@@ -76,7 +76,7 @@ class ListQuery(Query):
     before: Id | None = None
 
 
-class NewForm(Query):
+class BeginForm(Query):
     """What a new one begins with: one's own template, or the platform's."""
 
     template: Id | None = None
@@ -124,14 +124,14 @@ class BroadcastForm(Form):
     scheduled_at: OptionalLine = ""
 
 
-class PeopleQuery(Query):
+class ReachQuery(Query):
     """Which number of the forecast, and from where on."""
 
-    which: Someone
+    which: Someone = "mass"
     after: Number | None = None
 
 
-class TestForm(Query):
+class TrialForm(Query):
     """Who tries it out."""
 
     staff: Id
@@ -168,21 +168,30 @@ def index() -> str:
             ("drafts", _("草稿")), ("waiting", _("等着发")), ("sending", _("正在发")), ("done", _("发完的")),
         ],
         older=shown[-1].id if len(found) > PAGE else None,
+        muting=aftermath.muting_now(g.session, merchant_id),
+        muted_by={one.broadcast_id: one.muting for one in aftermath.muting_by_broadcast(g.session, merchant_id)},
     )  # fmt: skip
 
 
 def _said(broadcast: Broadcast) -> str:
-    words = content.written(g.session, broadcast.id).get("a")
+    words = content.load(g.session, broadcast.id).get("a")
     if words is None:
         return ""
-    return words.title or words.text or (_("[图片]") if words.kind is WordsKind.PICTURE else _("还没写"))
+<<<<<<< HEAD
+    return content.fill(words.title or words.text, {}) or (
+        _("[图片]") if words.kind is WordsKind.PICTURE else _("还没写")
+    )
+=======
+    said = content.fill(words.title or words.text, {})
+    return said or (_("[图片]") if words.kind is WordsKind.PICTURE else _("还没写"))
+>>>>>>> writing
 
 
 @blueprint.post("")
 @merchant_required(StaffRole.OWNER)
 def create() -> ResponseReturnValue:
     """Begin one."""
-    wanted = read_query(NewForm)
+    wanted = read_query(BeginForm)
     merchant_id = g.staff.merchant_id
     key = wanted.built_in or (str(wanted.template) if wanted.template else None)
     words = writing.template(g.session, merchant_id=merchant_id, key=key).words if key else None
@@ -304,7 +313,7 @@ def show(broadcast_id: int) -> str:
 @merchant_required()
 def people(broadcast_id: int) -> str:
     """The people behind one number of the forecast."""
-    query = read_query(PeopleQuery)
+    query = read_query(ReachQuery)
     broadcast = _own(broadcast_id)
     merchant_id = g.staff.merchant_id
     which = Route(query.which) if query.which in set(Route) else NotReached(query.which)
@@ -391,7 +400,7 @@ def copy(broadcast_id: int) -> ResponseReturnValue:
 @limiter.limit("10 per minute")
 def test(broadcast_id: int) -> ResponseReturnValue:
     """Show it to one of one's own people, in WeChat."""
-    wanted = read_query(TestForm)
+    wanted = read_query(TrialForm)
     try:
         tester = previews.ask(
             g.session,

@@ -95,7 +95,9 @@ TASK_KINDS: dict[str, Any] = {
     "long_job": _l("批量任务"),
     "count_traffic": _l("统计积压的流量"),
     "count_standings": _l("名次"),
+    "freeze_broadcast": _l("准备群发名单"),
     "preview_broadcast": _l("试发群发"),
+    "freeze_broadcast": _l("准备群发的名单"),
     "ask_mass_quota": _l("查询当天的群发次数"),
 }
 TASK_ERRORS: dict[str, Any] = {
