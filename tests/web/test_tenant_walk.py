@@ -167,13 +167,8 @@ class Town:
             outbox.add(session, kind="upload_picture", dedupe_key=f"walk:{shop.id}", payload={}, merchant_id=shop.id)
             audit.record(session, actor_kind="merchant", merchant_id=shop.id, action="walk", subject=shop.name)
             self.broadcast(session, shop)
-<<<<<<< HEAD
-            goods = Words(WordsKind.TEXT, f"{shop.name}有新货")
-            shop.draft_id = writing.create(session, merchant_id=shop.id, staff_id=1, words=goods)
-=======
             said = Words(WordsKind.TEXT, f"{shop.name}有新货")
             shop.draft_id = writing.create(session, merchant_id=shop.id, staff_id=1, words=said)
->>>>>>> writing
             self.finish_a_job(session, shop)
             self.keep_a_list(session, shop)
             handovers.offer(

@@ -177,14 +177,8 @@ def _said(broadcast: Broadcast) -> str:
     words = content.load(g.session, broadcast.id).get("a")
     if words is None:
         return ""
-<<<<<<< HEAD
-    return content.fill(words.title or words.text, {}) or (
-        _("[图片]") if words.kind is WordsKind.PICTURE else _("还没写")
-    )
-=======
     said = content.fill(words.title or words.text, {})
     return said or (_("[图片]") if words.kind is WordsKind.PICTURE else _("还没写"))
->>>>>>> writing
 
 
 @blueprint.post("")
