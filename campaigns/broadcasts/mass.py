@@ -97,7 +97,9 @@ def _begin_repeat(session: Session, owner: str, policy: Policy, now: datetime) -
     # It would reach who has left or muted since.
     if any(one.may_not for one in people) or not calls.spend(session, merchant_id=batch.merchant_id, now=now):
         session.execute(
-            text("UPDATE send_batch SET not_before = clock_timestamp() + interval '5 min' WHERE id = :id"),
+            text("""
+                UPDATE send_batch SET repeat_asked = false, not_before = clock_timestamp() + interval '5 min'
+                WHERE id = :id"""),
             {"id": batch.id},
         )
         return None
