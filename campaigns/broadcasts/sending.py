@@ -82,6 +82,7 @@ class Sender:
         self._calls: dict[Future[Answer], Call] = {}
         self._answers: list[tuple[Call, Answer]] = []
         self._claims: deque[Claim] = deque()
+        self._letters = outgoing.Letters()
         self._made = 0
         self._rests_until = 0.0
 
@@ -148,7 +149,7 @@ class Sender:
         if places > len(self._claims):
             self._claims.extend(_claim(session, self.owner, CLAIM_AHEAD))
         chosen = self._choose(places)
-        calls += _commit(session, chosen, self.owner, now)
+        calls += _commit(session, chosen, self.owner, now, self._letters)
         return calls
 
     def _choose(self, places: int) -> list[Claim]:
@@ -224,7 +225,9 @@ def _claim(session: Session, owner: str, most: int) -> list[Claim]:
     return [(row.broadcast_id, row.follower_id, row.attempt) for row in rows]
 
 
-def _commit(session: Session, claims: Sequence[Claim], owner: str, now: datetime) -> list[Call]:
+def _commit(
+    session: Session, claims: Sequence[Claim], owner: str, now: datetime, letters: outgoing.Letters
+) -> list[Call]:
     """Commit calls for those of the claims that may still be made; the others are skipped, or wait, and say why."""
     if not claims:
         return []
@@ -238,7 +241,7 @@ def _commit(session: Session, claims: Sequence[Claim], owner: str, now: datetime
     rows = session.execute(_CALLING, given).all()
     if len(rows) < len(claims):
         session.execute(_PASSED_OVER, given)
-    replies = outgoing.replies(session, [(row.broadcast_id, row.follower_id, row.variant) for row in rows], now)
+    replies = letters.replies(session, [(row.broadcast_id, row.follower_id, row.variant) for row in rows], now)
     return [
         WindowCall(row.broadcast_id, row.follower_id, row.attempt, row.openid, reply)
         for row, reply in zip(rows, replies, strict=True)
