@@ -192,7 +192,7 @@ class Track:
                 text("SELECT state, count(*) FROM broadcast_recipient WHERE broadcast_id = :id GROUP BY 1"),
                 {"id": broadcast_id},
             )
-            states = {row.state: row.count for row in rows}
+            states = dict(rows.all())
         left = states.get("planned", 0)
         assert left > 0, f"too few recipients to measure: {states}"
         assert states.get("sent") == self.seen()["calls"], f"{states}, and the platform saw {self.seen()}"
@@ -322,7 +322,7 @@ def one_freeze(runtime: Runtime, variables: dict[str, str], broadcast_id: int) -
                 memory[phase].append(watched.memory_info().rss)
                 worker = sum(watched.cpu_times()[:2])
     process.join()
-    spent = _spent(postgres) - spent
+    spent, load = _spent(postgres) - spent, os.getloadavg()[0]
     assert "batched" in at, "freezing failed"
     with runtime.transaction(Role.PLATFORM, statement_timeout_s=60) as session:
         rows, batched, batches = session.execute(
@@ -337,7 +337,7 @@ def one_freeze(runtime: Runtime, variables: dict[str, str], broadcast_id: int) -
         f"in {at['batched'] - at['frozen']:.1f} s: {at['batched'] - at['begun']:.1f} s; "
         f"RSS {memory['begun'][0] / 2**20:.0f} MiB at the start, {max(memory['begun']) / 2**20:.0f} at most while "
         f"freezing, {batching[len(batching) // 10]:.0f} at a tenth of the batches, {batching[-1]:.0f} at the end, "
-        f"{max(batching):.0f} at most; processor {worker:.0f} s, PostgreSQL {spent:.0f} s; load {os.getloadavg()[0]:.1f}"
+        f"{max(batching):.0f} at most; processor {worker:.0f} s, PostgreSQL {spent:.0f} s; load {load:.1f}"
     )
 
 

@@ -25,6 +25,7 @@ MODEL_MODULES = (
     "qrcodes.counted",
     "campaigns.models",
     "campaigns.broadcasts.models",
+    "campaigns.broadcasts.digest_models",
     "bot.models",
 )
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"

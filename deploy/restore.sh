@@ -11,4 +11,6 @@ pg_restore --clean --if-exists --exit-on-error --no-owner --role="${OWNER:-quanm
     --dbname="${BACKUP_DATABASE_URL:?BACKUP_DATABASE_URL is not set}" "$dump"
 quanma migrate
 quanma erasures replay "$erasures"
+# The database has forgotten what was sent since; somebody has to compare before anything goes on.
+quanma sending hold-restored
 quanma check

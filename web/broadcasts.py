@@ -9,7 +9,7 @@ from typing import Annotated, Any, Final
 
 from flask import Response, g
 from flask_babel import gettext as _
-from pydantic import StringConstraints
+from pydantic import Field, StringConstraints
 from sqlalchemy.orm import Session
 
 from campaigns.broadcasts import aftermath, report
@@ -43,10 +43,12 @@ class PeopleWishes(Query):
     route: Route | None = None
     reason: NotReached | None = None
     did: Followed | None = None
+    code: Annotated[int, Field(ge=1, le=999_999)] | None = None
+    """The platform's, of a refusal."""
 
     @property
     def asked(self) -> Asked:
-        return Asked(self.outcome, self.route, self.reason)
+        return Asked(self.outcome, self.route, self.reason, self.code)
 
     @property
     def given(self) -> dict[str, str]:
@@ -59,7 +61,10 @@ class PeopleWishes(Query):
             (self.did, FOLLOWED), (self.route, ROUTES), (self.outcome, OUTCOMES),
             (self.reason, REASONS),
         )  # fmt: skip
-        return " · ".join(str(table[value]) for value, table in names if value is not None) or _("全部收件人")
+        words = [str(table[value]) for value, table in names if value is not None]
+        if self.code is not None:
+            words.append(refusal(self.code))
+        return " · ".join(words) or str(_("全部收件人"))
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ COMMANDS = {
     "fans": "web.commands.fans:fans",
     "traffic": "web.commands.traffic:traffic",
     "check": "web.commands.check:check",
+    "sending": "web.commands.sending:sending",
     "erasures": "web.commands.erasures:erasures",
     "reconcile": "web.commands.reconcile:reconcile",
     "clock": "web.commands.clock:clock",

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from flask import Flask, g, request
 from flask_babel import gettext as _
 
+from campaigns.broadcasts import approval
+from campaigns.broadcasts.usage import foreign_unlabelled
 from merchants import cards
 from qrcodes import welcomes
 from qrcodes.posters import slogans
@@ -60,6 +62,7 @@ def operator_menu() -> tuple[Group, ...]:
                 Entry(_("任务与下载"), "list-check", "/operator/jobs"),
                 Entry(_("审批"), "clipboard-check", "/operator/approvals", waiting_approvals()),
                 Entry(_("所有群发"), "send", "/operator/broadcasts/all"),
+                Entry(_("合集"), "file-text", "/operator/digests"),
             ),
         ),
         Group(
@@ -74,6 +77,7 @@ def operator_menu() -> tuple[Group, ...]:
         Group(
             _("平台"),
             (
+                Entry(_("额度"), "calendar-stats", "/operator/quota", foreign_unlabelled(g.session)),
                 Entry(_("账号体检"), "stethoscope", "/operator/health"),
                 Entry(_("审计日志"), "history", "/operator/audit"),
                 Entry(_("归属规则"), "shield-check", "/operator/rules"),
@@ -88,16 +92,17 @@ def operator_menu() -> tuple[Group, ...]:
 def waiting_approvals() -> int:
     """How many of the merchants' texts wait for an operator; asked once a request."""
     if "waiting_approvals" not in g:
-        g.waiting_approvals = sum(kind.count_waiting(g.session) for kind in (welcomes, cards, slogans))
+        g.waiting_approvals = sum(kind.count_waiting(g.session) for kind in (welcomes, cards, slogans, approval))
     return int(g.waiting_approvals)
 
 
 def merchant_menu() -> tuple[Entry, ...]:
-    """The five tabs of a merchant."""
+    """The six tabs of a merchant."""
     return (
         Entry(_("今日"), "home", "/merchant/"),
         Entry(_("二维码"), "qrcode", "/merchant/codes"),
         Entry(_("欢迎语"), "message-circle", "/merchant/welcome"),
         Entry(_("粉丝"), "users", "/merchant/fans"),
+        Entry(_("群发"), "send", "/merchant/broadcasts"),
         Entry(_("我的"), "user", "/merchant/me"),
     )

@@ -336,9 +336,14 @@ def html_of(body: str) -> str:
     return "".join(shown)
 
 
+def targets(said: str) -> list[str]:
+    """Where the links of a text lead, in order."""
+    return [target for _, target in pieces(said) if target]
+
+
 def first_link(body: str) -> str:
     """Where an article leads on, as the platform may drop links inside it."""
-    return next((target for paragraph in paragraphs(body) for _, target in paragraph if target), "")
+    return next(iter(targets(body)), "")
 
 
 # ---- Sending ---------------------------------------------------------------------------------------------------------

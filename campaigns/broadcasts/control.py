@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from campaigns.broadcasts import bank
+from campaigns.broadcasts import bank, digest
 from campaigns.broadcasts.freezing import FREEZE, dissolve
 from campaigns.broadcasts.models import STEPS, BroadcastState
 from core import outbox
@@ -115,6 +115,7 @@ def tidy(session: Session, now: datetime) -> None:
     _give_up_lost_calls(session)
     _cancel_rows(session)
     finish(session)
+    digest.settle(session)
     session.execute(
         text("""
             UPDATE sending_state SET paused_at = NULL, resume_at = NULL, reason = ''
@@ -221,6 +222,16 @@ def pause_account(session: Session, reason: str, *, resume_at: datetime | None =
         WHERE paused_at IS NULL OR (resume_at IS NOT NULL AND (CAST(:at AS timestamptz) IS NULL OR :at > resume_at))""")
     if rows_changed(session.execute(stop, {"at": resume_at, "reason": reason})):
         log.warning("sending stopped", reason=reason)
+
+
+def hold_running(session: Session, reason: str) -> None:
+    """Pause every broadcast that is under way: each has to be looked at before it goes on (F36)."""
+    session.execute(
+        text("""
+            UPDATE broadcast SET state = 'paused', paused_by = 'operator', pause_reason = :reason
+            WHERE state = 'running'"""),
+        {"reason": reason},
+    )
 
 
 def resume_account(session: Session) -> None:

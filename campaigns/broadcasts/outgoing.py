@@ -5,9 +5,9 @@ from datetime import datetime
 
 from sqlalchemy.orm import Session
 
-from campaigns.broadcasts import content
+from campaigns.broadcasts import content, digest
 from campaigns.broadcasts.content import Words
-from campaigns.broadcasts.models import Broadcast
+from campaigns.broadcasts.models import Broadcast, BroadcastKind
 from wechat.mass import MassContent
 from wechat.replies import Reply
 
@@ -15,8 +15,10 @@ Addressee = tuple[int, int, str]
 """Broadcast, follower, variant."""
 
 
-def for_batch(session: Session, broadcast_id: int, *, variant: str, group_no: int) -> MassContent:  # noqa: ARG001
+def for_batch(session: Session, broadcast_id: int, *, variant: str, group_no: int) -> MassContent:
     """What a mass batch says; raises `NotUploaded` where the platform was not given what it needs."""
+    if session.get_one(Broadcast, broadcast_id).kind == BroadcastKind.DIGEST:
+        return digest.mass_content(session, broadcast_id, group_no)
     return content.as_mass(content.load(session, broadcast_id)[variant])
 
 

@@ -327,6 +327,7 @@ class Asked:
     outcome: Outcome | None = None
     route: Route | None = None
     reason: NotReached | None = None
+    errcode: int | None = None
 
 
 @dataclass(frozen=True)
@@ -370,6 +371,8 @@ def listed(
     outcome = OUTCOME.format(r="r", b="b")
     if asked.outcome is not None:
         conditions.append(f"({outcome}) = :outcome")
+    if asked.errcode is not None:
+        conditions.append("coalesce(r.errcode, b.errcode) = :errcode")
     rows = session.execute(
         text(f"""
             SELECT r.follower_id, CASE WHEN f.erased_at IS NULL THEN f.number END AS number, f.number AS place,
@@ -383,6 +386,7 @@ def listed(
         {
             **given, "id": broadcast.id, "after": after, "limit": limit,
             "outcome": asked.outcome, "route": asked.route, "reason": asked.reason,
+            "errcode": asked.errcode,
         },
     )  # fmt: skip
     return [

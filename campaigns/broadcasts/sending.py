@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import takewhile
 from typing import Any, Final
 
 import structlog
@@ -289,13 +290,11 @@ def judge_account(session: Session, answers: Sequence[Answer], now: datetime) ->
     signs = [answer for answer in answers if answer.verdict not in {Verdict.WAIT, Verdict.NOT_CALLED}]
     if not signs:
         return
-    bad = {Verdict.STOP, Verdict.UNKNOWN}
-    trailing = 0
-    for answer in reversed(signs):
-        if answer.verdict not in bad:
-            break
-        trailing += 1
-    is_all_bad = trailing == len(signs)
+    stops = [answer.errcode for answer in signs if answer.verdict is Verdict.STOP]
+    if QUOTA_CODE in stops:
+        control.pause_account(session, "今天的接口次数用完了（45009）", resume_at=control.next_reset(now))
+    is_bad = [answer.verdict in {Verdict.STOP, Verdict.UNKNOWN} for answer in signs]
+    trailing = len(list(takewhile(bool, reversed(is_bad))))
     if trailing == 0:
         session.execute(text("UPDATE sending_state SET errors_in_row = 0 WHERE errors_in_row > 0"))
         return
@@ -303,14 +302,11 @@ def judge_account(session: Session, answers: Sequence[Answer], now: datetime) ->
         text("""
             UPDATE sending_state SET errors_in_row = least(CASE WHEN :adds THEN errors_in_row ELSE 0 END + :n, 1000)
             RETURNING errors_in_row"""),
-        {"adds": is_all_bad, "n": trailing},
+        {"adds": all(is_bad), "n": trailing},
     ).scalar_one()
-    stops = [answer for answer in signs if answer.verdict is Verdict.STOP]
-    if any(answer.errcode == QUOTA_CODE for answer in stops):
-        control.pause_account(session, "今天的接口次数用完了（45009）", resume_at=control.next_reset(now))
-    elif in_row >= control.ERRORS_IN_ROW:
+    if in_row >= control.ERRORS_IN_ROW:
         if stops:
-            control.pause_account(session, f"微信连续拒绝（{stops[-1].errcode}），请运营处理")
+            control.pause_account(session, f"微信连续拒绝（{stops[-1]}），请运营处理")
         else:
             control.pause_account(session, "微信连续没有回音，稍后自动再试", resume_at=now + control.BREAK)
 

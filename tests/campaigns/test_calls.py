@@ -105,7 +105,8 @@ class Desk:
 
     def allotted(self) -> dict[int, int]:
         with self.runtime.transaction(Role.PLATFORM) as session:
-            return dict(session.execute(text("SELECT merchant_id, allotted FROM call_allotment")).tuples().all())
+            rows = session.execute(text("SELECT merchant_id, allotted FROM call_allotment"))
+            return {row.merchant_id: row.allotted for row in rows}
 
     def used(self) -> int:
         with self.runtime.transaction(Role.PLATFORM) as session:

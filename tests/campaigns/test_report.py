@@ -96,7 +96,7 @@ def test_every_share_is_counted_once_and_the_unknown_stay_unknown(street: Neighb
     sent.share(some(2), "hello", "cancelled")
     for role in (Role.MERCHANT, Role.PLATFORM):
         done = progress_of(sent, role=role)
-        assert done.total == 82
+        assert done.total == 83
         assert {outcome: done.of(outcome) for outcome in Outcome} == {
             Outcome.ACCEPTED: 36, Outcome.REJECTED: 10, Outcome.UNKNOWN: 11, Outcome.UNDERWAY: 9, Outcome.WAITING: 5,
             Outcome.HELLO: 4, Outcome.HELD_OUT: 1, Outcome.SKIPPED: 5, Outcome.CANCELLED: 2,

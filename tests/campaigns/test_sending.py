@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import text
 
-from campaigns.broadcasts import control, mass, outgoing, sending
+from campaigns.broadcasts import bank, control, mass, outgoing, sending
 from campaigns.broadcasts.models import BroadcastState
 from core.clock import SHANGHAI
 from core.database import Role
@@ -287,7 +287,7 @@ def test_a_cancelled_broadcast_gives_everything_back(shop: Shop, connected: Runt
     broadcast_id = shop.started()
     with connected.transaction(Role.PLATFORM) as session:
         control.pause_account(session, "试一试")
-        sending._make_batches(session, sending.bank.policy(session))
+        sending._make_batches(session, bank.policy(session))
     with connected.transaction(Role.MERCHANT, merchant_id=shop.id) as session:
         control.cancel(session, broadcast_id)
     tidy(connected)
@@ -307,7 +307,7 @@ def test_no_batch_crosses_a_month(shop: Shop, connected: Runtime, sandbox: Sandb
     move(connected, sandbox, ends - timedelta(minutes=10) - connected.now())
     broadcast_id = shop.started()
     with connected.transaction(Role.PLATFORM) as session:
-        sending._make_batches(session, sending.bank.policy(session))
+        sending._make_batches(session, bank.policy(session))
     move(connected, sandbox, ends - timedelta(seconds=60) - connected.now())
     send(connected, times=1)
     assert shop.deliveries() == Counter(), "called within two minutes of the month's end"
@@ -358,3 +358,69 @@ def test_of_a_dead_workers_calls_nothing_is_known_and_its_claims_are_free(shop: 
         session.execute(text("UPDATE broadcast_recipient SET lease_until = clock_timestamp() - interval '1 s'"))
     tidy(connected)
     assert shop.states(broadcast_id) == Counter(planned=2, unknown=1)
+
+
+def test_after_a_restore_nothing_goes_on_by_itself(shop: Shop, connected: Runtime) -> None:
+    shop.fans(3, asking=True)
+    broadcast_id = shop.started()
+    with connected.transaction(Role.PLATFORM) as session:
+        control.pause_account(session, "从备份恢复")
+        control.hold_running(session, "从备份恢复")
+    send(connected)
+    with connected.transaction(Role.PLATFORM) as session:
+        control.resume_account(session)
+    send(connected)
+    assert shop.deliveries() == Counter(), "the account's switch alone brought a held broadcast back"
+    with connected.transaction(Role.PLATFORM) as session:
+        control.resume(session, broadcast_id, by="operator")
+    send(connected)
+    assert shop.states(broadcast_id) == Counter(sent=3)
+
+
+def test_one_report_that_fits_settles_a_lost_batch(shop: Shop, connected: Runtime, sandbox: Sandbox) -> None:
+    shop.fans(4)
+    broadcast_id = shop.started()
+    misbehave(sandbox, MASS, lost_reply=True)
+    send(connected)
+    told(connected, msg_id=77, total=4)
+    advance(connected, timedelta(minutes=3))
+    with connected.transaction(Role.PLATFORM) as session:
+        mass.settle_by_reports(session, connected.now())
+    assert shop.states(broadcast_id) == Counter(sent=4)
+
+
+def test_two_reports_that_fit_settle_nothing(shop: Shop, connected: Runtime, sandbox: Sandbox) -> None:
+    shop.fans(4)
+    broadcast_id = shop.started()
+    misbehave(sandbox, MASS, lost_reply=True)
+    send(connected)
+    told(connected, msg_id=77, total=4)
+    told(connected, msg_id=78, total=4)
+    advance(connected, timedelta(minutes=3))
+    with connected.transaction(Role.PLATFORM) as session:
+        mass.settle_by_reports(session, connected.now())
+    assert shop.states(broadcast_id) == Counter(unknown=4)
+
+
+def told(runtime: Runtime, *, msg_id: int, total: int, status: str = "send success") -> None:
+    """The platform's event about a finished mass send has arrived."""
+    with runtime.transaction(Role.PLATFORM) as session:
+        session.execute(
+            text("""
+                INSERT INTO mass_report (msg_id, account_id, reported_at, status, total, filtered, sent, errors)
+                SELECT :msg_id, id, app_now(), :status, :total, :total, :total, 0 FROM official_account"""),
+            {"msg_id": msg_id, "total": total, "status": status},
+        )
+
+
+def test_a_verdict_of_the_platform_stops_the_rest(shop: Shop, connected: Runtime) -> None:
+    set_policy(connected, batch_size=4)
+    shop.fans(8)
+    broadcast_id = shop.started()
+    sending.drain(connected)
+    with connected.transaction(Role.PLATFORM) as session:
+        msg_id = session.execute(text("SELECT min(msg_id) FROM send_batch")).scalar_one()
+    told(connected, msg_id=msg_id, total=4, status="err(10001)")
+    with connected.transaction(Role.PLATFORM) as session:
+        mass.settle_by_reports(session, connected.now())
+    assert state_of(connected, broadcast_id) == BroadcastState.PAUSED

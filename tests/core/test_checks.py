@@ -67,6 +67,16 @@ FREE_SCANS = "ALTER TABLE scan DISABLE TRIGGER USER; GRANT UPDATE ON scan TO qua
 FREE_CREDITS = "ALTER TABLE attribution DISABLE TRIGGER USER; GRANT UPDATE ON attribution TO quanma_platform"
 FREE_OWNERS = "ALTER TABLE code_owner DISABLE TRIGGER USER"
 
+BATCH_CALLED = """
+    WITH called AS (
+        INSERT INTO broadcast (account_id, merchant_id, state, content_hash)
+        SELECT account_id, id, 'running', 'words' FROM merchant LIMIT 1 RETURNING id, merchant_id),
+    batch AS (
+        INSERT INTO send_batch (broadcast_id, no, merchant_id, size, month, week, clientmsgid, state)
+        SELECT id, 1, merchant_id, 0, '2026-01-01', '2026-01-26', 'qm' || id || '-1-words', 'calling' FROM called)
+    SELECT 1"""
+"""A broadcast with a batch that is being called."""
+
 PLANTS: dict[str, tuple[str, str]] = {
     "ev02_one_row_per_event": (
         "",
@@ -131,12 +141,60 @@ PLANTS: dict[str, tuple[str, str]] = {
     ),
     "qr02_owner_of_today": (FREE_OWNERS, "UPDATE code_owner SET to_at = app_now()"),
     "qr08_suspended_merchants_have_no_code": ("", "UPDATE merchant SET state = 'suspended'"),
+    "bc02_accepted_once": (
+        "",
+        """INSERT INTO send_attempt (broadcast_id, follower_id, attempt, moment, outcome)
+           SELECT 1, 1, n, 'after', 'sent' FROM generate_series(1, 2) n""",
+    ),
+    "bc04_slots_are_counted": (
+        "",
+        """INSERT INTO fan_month_quota (follower_id, month, used, week, week_used)
+           SELECT id, '2026-01-01', 1, '2026-01-05', 1 FROM follower LIMIT 1""",
+    ),
+    "bc05_shares_are_counted": (
+        "",
+        "INSERT INTO merchant_month_quota (merchant_id, month, used) SELECT id, '2026-01-01', 1 FROM merchant LIMIT 1",
+    ),
+    "bc06_no_call_at_a_months_end": (
+        "",
+        f"{BATCH_CALLED}; INSERT INTO send_attempt (broadcast_id, batch_id, attempt, moment, at)"
+        " SELECT broadcast_id, id, 1, 'before', '2026-01-31 15:58:30Z' FROM send_batch",
+    ),
+    "bc08_calls_are_counted": (
+        "",
+        "INSERT INTO send_attempt (broadcast_id, batch_id, attempt, moment) VALUES (1, 1, 1, 'before')",
+    ),
+    "bc09_batches_are_of_one_kind": ("", f"{BATCH_CALLED}; UPDATE send_batch SET size = 2"),
+    "bc12_finished_means_nothing_open": (
+        "",
+        f"{BATCH_CALLED}; UPDATE broadcast SET state = 'finished', finished_at = app_now()",
+    ),
+    "bc14_batches_have_their_own_numbers": ("", f"{BATCH_CALLED}; UPDATE send_batch SET clientmsgid = 'qm0-1-words'"),
+    "bc15_what_was_agreed_was_sent": (
+        "",
+        f"{BATCH_CALLED}; INSERT INTO send_attempt (broadcast_id, batch_id, attempt, moment, content_hash)"
+        " SELECT broadcast_id, id, 1, 'after', 'other words' FROM send_batch",
+    ),
     "bc10_windows_are_not_overspent": (
         "",
         """WITH said AS (
                INSERT INTO welcome (variant, kind, text, position) VALUES ('first', 'text', '您好', 1) RETURNING id)
            INSERT INTO follow_up (inbox_id, follower_id, welcome_id, position, state)
            SELECT inbox_id, follower_id, said.id, 1, 'sent' FROM message_window, said""",
+    ),
+    "bc09_digests_keep_to_their_fans": (
+        "",
+        """WITH digest AS (
+               INSERT INTO broadcast (account_id, kind) SELECT id, 'digest' FROM official_account RETURNING id),
+           item AS (
+               INSERT INTO broadcast (account_id, merchant_id, kind)
+               SELECT account_id, id, 'item' FROM merchant WHERE name = '茶馆' RETURNING id, merchant_id),
+           digested AS (
+               INSERT INTO digest_item (digest_id, item_id, merchant_id, position)
+               SELECT digest.id, item.id, item.merchant_id, 0 FROM digest, item RETURNING digest_id, item_id)
+           INSERT INTO broadcast_recipient (broadcast_id, follower_id, group_no, route, state)
+           SELECT digest_id, f.follower_id, 1, 'mass', 'planned'
+           FROM digested, fan f JOIN merchant m ON m.id = f.merchant_id AND m.name = '面馆'""",
     ),
     "traffic_adds_up": (FREE_CREDITS, "UPDATE attribution SET kind = 'void' WHERE kind = 'returning'"),
     "traffic_rollup_is_true": ("", "UPDATE daily_traffic SET scanners = scanners + 1 WHERE level = 'code'"),
@@ -163,10 +221,44 @@ def test_the_check_sees_what_it_is_there_for(check: str, ruin: Callable[[str, st
     assert check in ruin(*PLANTS[check])
 
 
+BROADCAST = """
+    UPDATE message_window SET used = {used}, wants_offers = {wants_offers} WHERE trigger = 'message';
+    WITH one AS (
+        INSERT INTO broadcast (account_id, merchant_id, state)
+        SELECT account_id, id, 'running' FROM merchant, generate_series(1, {calls}) RETURNING id, merchant_id)
+    INSERT INTO broadcast_recipient (broadcast_id, follower_id, merchant_id, route, state, window_id)
+    SELECT one.id, w.follower_id, one.merchant_id, '{route}', '{state}', w.inbox_id
+    FROM message_window w JOIN one ON (one.merchant_id = w.merchant_id) = {is_own}
+    WHERE w.trigger = 'message'"""
+FINE = {"used": 3, "wants_offers": "true", "calls": 1, "route": "window", "state": "sent", "is_own": "true"}
+
+
+@pytest.mark.parametrize(
+    ("how", "is_seen"),
+    [
+        ({}, False),
+        ({"calls": 3}, False),
+        ({"wants_offers": "false", "route": "hello"}, False),
+        ({"used": 0, "state": "rejected"}, False),
+        ({"used": 0}, True),
+        ({"used": 0, "state": "calling"}, True),
+        ({"used": 0, "state": "unknown"}, True),
+        ({"used": 5, "calls": 4}, True),
+        ({"wants_offers": "false"}, True),
+        ({"is_own": "false"}, True),
+    ],
+)
+def test_broadcasts_in_windows_are_seen_through(
+    ruin: Callable[[str, str], dict[str, object]], how: dict[str, str | int], is_seen: bool
+) -> None:
+    """Uncounted, out of the last two, unasked, or in another merchant's conversation."""
+    assert ("bc10_windows_are_not_overspent" in ruin("", BROADCAST.format(**{**FINE, **how}))) is is_seen
+
+
 @pytest.mark.parametrize("which", ["id = (SELECT max(id) FROM audit_log)", "true"])
 def test_an_audit_log_whose_end_was_cut_off_is_seen(ruin: Callable[[str, str], dict[str, object]], which: str) -> None:
     free = "ALTER TABLE audit_log DISABLE TRIGGER USER; GRANT DELETE ON audit_log TO quanma_platform"
-    assert ruin(free, f"DELETE FROM audit_log WHERE {which}").keys() == {"au09_audit_chain_holds"}  # noqa: S608
+    assert ruin(free, f"DELETE FROM audit_log WHERE {which}").keys() == {"au09_audit_chain_holds"}
 
 
 def test_a_role_that_may_make_roles_is_seen(servers: ServerUrls, new_database: Callable[[str], str]) -> None:

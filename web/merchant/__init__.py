@@ -7,6 +7,7 @@ from flask import Flask
 from web.merchant import (
     batches,
     broadcast_report,
+    broadcasts,
     codes,
     fans,
     handovers,
@@ -15,6 +16,7 @@ from web.merchant import (
     months,
     notices,
     pictures,
+    quota,
     standing,
     today,
     welcome,
@@ -33,11 +35,13 @@ def register(app: Flask) -> None:
         welcome,
         fans,
         me,
+        quota,
         standing,
         months,
         jobs,
         handovers,
         pictures,
+        broadcasts,
         broadcast_report,
     ):
         app.register_blueprint(room.blueprint)

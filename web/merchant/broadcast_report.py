@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from sqlalchemy.orm import Session
 
-from campaigns.broadcasts import aftermath, control, report
+from campaigns.broadcasts import aftermath, control, digest, report
 from campaigns.broadcasts.models import Broadcast, BroadcastState
 from core.clock import SHANGHAI
 from core.database import Role
@@ -82,8 +82,10 @@ def show(broadcast_id: int) -> ResponseReturnValue:
         "merchant/_broadcast_report.html",
         broadcast,
         path=_path(broadcast_id),
-        can_cancel=broadcast.state in TO_CANCEL,
+        # Who was late is asked above, and says no there.
+        can_cancel=broadcast.state in TO_CANCEL - {BroadcastState.LATE},
         can_resume=broadcast.state == BroadcastState.PAUSED and broadcast.paused_by == "merchant",
+        outcome=digest.outcome(g.session, broadcast),
     )
 
 
@@ -106,8 +108,11 @@ def resume(broadcast_id: int) -> ResponseReturnValue:
 @blueprint.post("/cancel")
 @merchant_required(StaffRole.OWNER)
 def cancel(broadcast_id: int) -> ResponseReturnValue:
-    """Send nothing more of it."""
-    control.cancel(g.session, _own(broadcast_id).id)
+    """Send nothing more of it. One that is part of a digest is the operator's to take out."""
+    broadcast = _own(broadcast_id)
+    if broadcast.state not in TO_CANCEL:
+        raise control.WrongState
+    control.cancel(g.session, broadcast.id)
     return _done(broadcast_id, "broadcast.cancel")
 
 

@@ -172,20 +172,22 @@ def resume(broadcast_id: int) -> ResponseReturnValue:
 def cancel(broadcast_id: int) -> ResponseReturnValue:
     """Send nothing more of it."""
     broadcast = _known(broadcast_id)
+    if broadcast.state not in TO_CANCEL:
+        raise control.WrongState
     control.cancel(g.session, broadcast.id)
     return _done(broadcast, "broadcast.cancel")
 
 
-@blueprint.post(f"{ONE}/batches/<int:batch_id>/ask")
+@blueprint.post(f"{ONE}/batches/<int:send_batch_id>/ask")
 @operator_required
-def ask(broadcast_id: int, batch_id: int) -> ResponseReturnValue:
+def ask(broadcast_id: int, send_batch_id: int) -> ResponseReturnValue:
     """Ask the platform again what became of a batch, under the number it had."""
     broadcast = _known(broadcast_id)
-    if g.session.scalar(select(SendBatch.id).filter_by(id=batch_id, broadcast_id=broadcast.id)) is None:
+    if g.session.scalar(select(SendBatch.id).filter_by(id=send_batch_id, broadcast_id=broadcast.id)) is None:
         raise NotFound("没有这一批。")
-    mass.ask_to_repeat(g.session, batch_id, now=now())
+    mass.ask_to_repeat(g.session, send_batch_id, now=now())
     flash(_("会用原来的编号再问微信一次：它收过就不会再发，没收过就现在发。"), "good")
-    return _done(broadcast, "broadcast.ask", batch=batch_id)
+    return _done(broadcast, "broadcast.ask", batch=send_batch_id)
 
 
 @blueprint.get(f"{ONE}/people")

@@ -95,6 +95,7 @@ TASK_KINDS: dict[str, Any] = {
     "long_job": _l("批量任务"),
     "count_traffic": _l("统计积压的流量"),
     "count_standings": _l("名次"),
+    "freeze_broadcast": _l("准备群发名单"),
     "preview_broadcast": _l("试发群发"),
     "ask_mass_quota": _l("查询当天的群发次数"),
 }
@@ -160,6 +161,17 @@ ACTORS: dict[str, Any] = {
     "merchant": _l("商户"),
     "follower": _l("业主"),
     "system": _l("系统"),
+}
+FOREIGN_LABELS: dict[str, Any] = {
+    "everybody": _l("发给了所有人"),
+    "some": _l("只发给一部分人"),
+    "not_counted": _l("不算名额"),
+}
+QUOTA_SORTS: dict[str, Any] = {
+    "used": _l("用得最多"),
+    "left": _l("剩得最多"),
+    "share": _l("份额最大"),
+    "calls": _l("今天次数最多"),
 }
 ACTIONS: dict[str, Any] = {
     "invitation accepted": _l("接受邀请"),
@@ -231,9 +243,12 @@ ACTIONS: dict[str, Any] = {
     "slogan.reject": _l("驳回口号"),
     "broadcast.pause": _l("暂停群发"),
     "broadcast.resume": _l("继续群发"),
-    "broadcast.cancel": _l("取消群发"),
     "broadcast.still_wanted": _l("过了时间的群发仍要发"),
     "broadcast.ask": _l("核对结果未知的一批"),
+    "digest.add": _l("新建合集"),
+    "digest.approve": _l("确认合集"),
+    "digest.still_wanted": _l("合集照发"),
+    "digest.cancel": _l("取消合集"),
     "demo.begun": _l("开始准备演示社区"),
     "demo.settled": _l("演示社区的老住户已住下"),
     "demo.done": _l("演示社区准备好了"),
@@ -263,6 +278,8 @@ TABLES: dict[str, dict[str, Any]] = {
     "actor": ACTORS,
     "alarm": ALARMS,
     "action": ACTIONS,
+    "foreign_label": FOREIGN_LABELS,
+    "quota_sort": QUOTA_SORTS,
     "verdict": VERDICTS,
 }
 
