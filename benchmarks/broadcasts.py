@@ -341,7 +341,7 @@ def one_freeze(runtime: Runtime, variables: dict[str, str], broadcast_id: int) -
     )
 
 
-def forecasts(runtime: Runtime, merchant_id: int, fans: int, when: str, times: int = 5) -> None:
+def forecasts(runtime: Runtime, merchant_id: int, fans: int, when: str, times: int = 3) -> None:
     took = []
     for _ in range(times):
         with runtime.transaction(Role.MERCHANT, merchant_id=merchant_id, statement_timeout_s=120) as session:
