@@ -192,7 +192,7 @@ class Track:
                 text("SELECT state, count(*) FROM broadcast_recipient WHERE broadcast_id = :id GROUP BY 1"),
                 {"id": broadcast_id},
             )
-            states = {state: count for state, count in rows}
+            states = dict(rows.all())
         left = states.get("planned", 0)
         assert left > 0, f"too few recipients to measure: {states}"
         assert states.get("sent") == self.seen()["calls"], f"{states}, and the platform saw {self.seen()}"
@@ -291,6 +291,11 @@ def million(home: Path, runtime: Runtime, *, fans: int, rounds: int) -> None:
         for count, shop in shops.items():
             forecasts(runtime, shop, count, "before anything was sent")
         for _ in range(rounds):
+            with runtime.transaction(Role.PLATFORM, statement_timeout_s=60) as session:
+                session.execute(text("DELETE FROM fan_month_quota"))
+                session.execute(text("DELETE FROM merchant_month_quota"))
+            with runtime.database.engine(Role.MIGRATE).connect() as connection:
+                connection.execution_options(isolation_level="AUTOCOMMIT").execute(text("VACUUM ANALYZE"))
             one_freeze(runtime, variables, agreed(runtime, shops[fans], TALK))
             for count, shop in shops.items():
                 forecasts(runtime, shop, count, "with slots taken")
@@ -299,11 +304,14 @@ def million(home: Path, runtime: Runtime, *, fans: int, rounds: int) -> None:
 def one_freeze(runtime: Runtime, variables: dict[str, str], broadcast_id: int) -> None:
     mine, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("spawn").Process(target=freeze_all, args=(variables, broadcast_id, theirs))
+    with runtime.transaction(Role.PLATFORM) as session:
+        postgres = [psutil.Process(session.execute(text("SELECT pg_backend_pid()")).scalar_one()).parent()]
+    spent = _spent(postgres)
     process.start()
     at: dict[str, float] = {}
     memory: dict[str, list[int]] = {}
     watched = psutil.Process(process.pid)
-    phase = ""
+    worker, phase = 0.0, ""
     while "batched" not in at and process.is_alive():
         while mine.poll(0.1):
             phase, moment = mine.recv()
@@ -312,7 +320,9 @@ def one_freeze(runtime: Runtime, variables: dict[str, str], broadcast_id: int) -
         if phase and phase != "batched":
             with suppress(psutil.NoSuchProcess):
                 memory[phase].append(watched.memory_info().rss)
+                worker = sum(watched.cpu_times()[:2])
     process.join()
+    spent, load = _spent(postgres) - spent, os.getloadavg()[0]
     assert "batched" in at, "freezing failed"
     with runtime.transaction(Role.PLATFORM, statement_timeout_s=60) as session:
         rows, batched, batches = session.execute(
@@ -327,11 +337,11 @@ def one_freeze(runtime: Runtime, variables: dict[str, str], broadcast_id: int) -
         f"in {at['batched'] - at['frozen']:.1f} s: {at['batched'] - at['begun']:.1f} s; "
         f"RSS {memory['begun'][0] / 2**20:.0f} MiB at the start, {max(memory['begun']) / 2**20:.0f} at most while "
         f"freezing, {batching[len(batching) // 10]:.0f} at a tenth of the batches, {batching[-1]:.0f} at the end, "
-        f"{max(batching):.0f} at most; load {os.getloadavg()[0]:.1f}"
+        f"{max(batching):.0f} at most; processor {worker:.0f} s, PostgreSQL {spent:.0f} s; load {load:.1f}"
     )
 
 
-def forecasts(runtime: Runtime, merchant_id: int, fans: int, when: str, times: int = 5) -> None:
+def forecasts(runtime: Runtime, merchant_id: int, fans: int, when: str, times: int = 3) -> None:
     took = []
     for _ in range(times):
         with runtime.transaction(Role.MERCHANT, merchant_id=merchant_id, statement_timeout_s=120) as session:
@@ -341,9 +351,8 @@ def forecasts(runtime: Runtime, merchant_id: int, fans: int, when: str, times: i
             )
             took.append((time.monotonic() - began) * 1_000)
         assert forecast.audience == fans
-    click.echo(
-        f"forecast of {fans:,} fans {when}: {statistics.median(took):,.0f} ms median, {max(took):,.0f} ms worst of {times}"
-    )
+    median, worst = statistics.median(took), max(took)
+    click.echo(f"forecast of {fans:,} fans {when}: {median:,.0f} ms median, {worst:,.0f} ms worst of {times}")
 
 
 @click.command()

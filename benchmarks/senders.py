@@ -29,7 +29,7 @@ def send_one(url: str, openid: str) -> None:
 
 def enqueue(redis_url: str, url: str, count: int) -> None:
     queue = rq.Queue(QUEUE, connection=redis.Redis.from_url(redis_url))
-    queue.empty()
+    queue.empty()  # type: ignore[no-untyped-call]
     jobs = [rq.Queue.prepare_data(send_one, (url, f"oQueue{number:022d}"), result_ttl=0) for number in range(count)]
     queue.enqueue_many(jobs)
 

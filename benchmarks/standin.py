@@ -11,6 +11,7 @@ import re
 import sys
 import time
 from collections import Counter
+from typing import ClassVar
 
 TOKEN = b'{"access_token": "benchmark-token", "expires_in": 7200}'
 DONE = b'{"errcode": 0, "errmsg": "ok"}'
@@ -21,7 +22,7 @@ _TO = re.compile(rb'"touser": ?"([^"]+)"')
 class Platform(asyncio.Protocol):
     """One kept connection."""
 
-    seen: Counter[bytes] = Counter()
+    seen: ClassVar[Counter[bytes]] = Counter()
     answered = 0
     delay_s = 0.05
 

@@ -191,6 +191,11 @@ def with_facts(words: Words, shop: Mapping[str, str]) -> Words:
     return replace(words, text=put(words.text), title=put(words.title), summary=put(words.summary))
 
 
+def speaks_of_fan(words: Words) -> bool:
+    """Whether what one fan is told differs from what another is told."""
+    return any(name in OF_FAN for name, _ in _PLACEHOLDER.findall(words.text))
+
+
 def facts_of_shop(session: Session, merchant_id: int) -> dict[str, str]:
     """What the placeholders of a shop become; nothing in them is a placeholder again."""
     name, community = session.execute(

@@ -68,13 +68,14 @@ def write_recipients(session: Session, broadcast_id: int) -> None:
     )
     now = session.execute(text("SELECT app_now()")).scalar_one()
     statement, given = reach.judged(session, whom, now)
+    # In the order in which they are put into batches: neighbours in the indexes are neighbours in the table.
     session.execute(
         text(f"""{statement}
             INSERT INTO broadcast_recipient (broadcast_id, follower_id, merchant_id, variant, route, state, reason)
             SELECT :broadcast_id, follower_id, :merchant_id, variant, route,
                    CASE WHEN route = 'none' THEN 'skipped' ELSE 'planned' END,
                    CASE WHEN route = 'none' THEN reason END
-            FROM judged"""),
+            FROM judged ORDER BY follower_id"""),
         {**given, "broadcast_id": broadcast_id},
     )
 

@@ -42,6 +42,8 @@ WORK_FOR_S: Final = 600
 KEEP_TRYING_S: Final = 60
 """For how long answers are kept in memory while the database is away (F10)."""
 BREATHER_S: Final = 2.0
+LOOK_FOR_MASS_EVERY_S: Final = 0.25
+"""There are 60 mass calls a minute at most: it need not be asked in each of a hundred turns a second."""
 QUOTA_CODE: Final = 45009
 
 log = structlog.get_logger(__name__)
@@ -83,7 +85,9 @@ class Sender:
         self._calls: dict[Future[Answer], Call] = {}
         self._answers: list[tuple[Call, Answer]] = []
         self._claims: deque[Claim] = deque()
+        self._letters = outgoing.Letters()
         self._made = 0
+        self._looked_for_mass = 0.0
         self._rests_until = 0.0
 
     def run(self, is_told_to_stop: Callable[[], bool]) -> int:
@@ -140,7 +144,7 @@ class Sender:
         if state.is_paused or places <= 0:
             return []
         calls: list[Call] = []
-        if not any(isinstance(call, MassCall) for call in self._calls.values()):
+        if self._may_look_for_mass():
             policy = bank.policy(session)
             _make_batches(session, policy)
             if (batch := mass.begin(session, self.owner, policy, now)) is not None:
@@ -149,8 +153,16 @@ class Sender:
         if places > len(self._claims):
             self._claims.extend(_claim(session, self.owner, CLAIM_AHEAD))
         chosen = self._choose(places)
-        calls += _commit(session, chosen, self.owner, now)
+        calls += _commit(session, chosen, self.owner, now, self._letters)
         return calls
+
+    def _may_look_for_mass(self) -> bool:
+        """One mass call at a time; with nothing in flight it is always asked, so none is left behind."""
+        now = time.monotonic()
+        if self._calls and now - self._looked_for_mass < LOOK_FOR_MASS_EVERY_S:
+            return False
+        self._looked_for_mass = now
+        return not any(isinstance(call, MassCall) for call in self._calls.values())
 
     def _choose(self, places: int) -> list[Claim]:
         """The next claims, no two of one fan: their calls take from the same window."""
@@ -225,7 +237,9 @@ def _claim(session: Session, owner: str, most: int) -> list[Claim]:
     return [(row.broadcast_id, row.follower_id, row.attempt) for row in rows]
 
 
-def _commit(session: Session, claims: Sequence[Claim], owner: str, now: datetime) -> list[Call]:
+def _commit(
+    session: Session, claims: Sequence[Claim], owner: str, now: datetime, letters: outgoing.Letters
+) -> list[Call]:
     """Commit calls for those of the claims that may still be made; the others are skipped, or wait, and say why."""
     if not claims:
         return []
@@ -239,7 +253,7 @@ def _commit(session: Session, claims: Sequence[Claim], owner: str, now: datetime
     rows = session.execute(_CALLING, given).all()
     if len(rows) < len(claims):
         session.execute(_PASSED_OVER, given)
-    replies = outgoing.replies(session, [(row.broadcast_id, row.follower_id, row.variant) for row in rows], now)
+    replies = letters.replies(session, [(row.broadcast_id, row.follower_id, row.variant) for row in rows], now)
     return [
         WindowCall(row.broadcast_id, row.follower_id, row.attempt, row.openid, reply)
         for row, reply in zip(rows, replies, strict=True)

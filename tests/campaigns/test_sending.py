@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
-from campaigns.broadcasts import bank, control, mass, sending
+from campaigns.broadcasts import bank, control, mass, outgoing, sending
 from campaigns.broadcasts.models import BroadcastState
 from core.clock import SHANGHAI
 from core.database import Role
@@ -405,7 +405,7 @@ def test_of_a_dead_workers_calls_nothing_is_known_and_its_claims_are_free(shop: 
     broadcast_id = shop.started()
     with connected.transaction(Role.PLATFORM) as session:
         claims = sending._claim(session, "gone", 3)
-        sending._commit(session, claims[:1], "gone", connected.now())
+        sending._commit(session, claims[:1], "gone", connected.now(), outgoing.Letters())
         session.execute(text("UPDATE broadcast_recipient SET lease_until = clock_timestamp() - interval '1 s'"))
     tidy(connected)
     assert shop.states(broadcast_id) == Counter(planned=2, unknown=1)
