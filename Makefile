@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PYTEST_FLAGS ?= -n 2
 
-.PHONY: help setup run test check bench lock pictures translations
+.PHONY: help setup run test check bench soak lock pictures translations
 
 help:  ## 列出所有命令 (list all targets)
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,6 +28,9 @@ check: setup  ## 代码规范、类型、分层、表结构、翻译 (lint, type
 
 bench: setup  ## 性能测量，结果抄进 benchmarks/RESULTS.md (measure)
 	@$(BIN)/python -m benchmarks
+
+soak: setup  ## 大规模故障测试，约十分钟 (the large fault runs)
+	@QUANMA_SOAK=1 $(BIN)/pytest -n 0 -s tests/faults -k "twenty_thousand"
 
 lock: setup  ## 按 pyproject.toml 重新锁定依赖 (lock the dependencies anew)
 	@$(BIN)/python tools/lock.py

@@ -342,17 +342,18 @@ class Control:
         return _json(self._platform.faults.as_json())
 
     async def change_faults(self, request: web.Request) -> web.Response:
-        """Put rules after those in force or, with mode "replace", in their place."""
+        """Put rules after those in force, with mode "prepend" before them, or with "replace" in their place."""
         wish = await _object(request)
         mode = wish.get("mode", "append")
-        if mode not in ("replace", "append") or not isinstance(wish.get("rules"), list):
-            raise Impossible("rules 是一个列表，mode 是 replace 或 append。", 400)
+        if mode not in ("replace", "append", "prepend") or not isinstance(wish.get("rules"), list):
+            raise Impossible("rules 是一个列表，mode 是 replace、append 或 prepend。", 400)
         try:
             rules = [parse_rule(value) for value in wish["rules"]]
         except BadRule as error:
             raise Impossible(str(error), 400) from error
         faults = self._platform.faults
-        faults.rules = rules if mode == "replace" else faults.rules + rules
+        ways = {"replace": rules, "append": faults.rules + rules, "prepend": rules + faults.rules}
+        faults.rules = ways[mode]
         self._platform.log.add("fault", mode=mode, rules=wish["rules"])
         return _json(faults.as_json())
 

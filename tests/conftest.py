@@ -291,6 +291,7 @@ class Program:
     arguments: tuple[str, ...]
     environment: dict[str, str]
     log: Path
+    module: str = "web.cli"
     process: "subprocess.Popen[bytes]" = field(init=False)
 
     def __post_init__(self) -> None:
@@ -299,7 +300,7 @@ class Program:
     def start(self) -> None:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "web.cli", *self.arguments],
+                [sys.executable, "-m", self.module, *self.arguments],
                 env=self.environment,
                 cwd=PROJECT,
                 stdin=subprocess.DEVNULL,
@@ -373,13 +374,14 @@ def responds(url: str) -> bool:
         return False
 
 
-def start_sandbox(home: Path, account: Settings, *, callback_url: str, log: Path) -> Sandbox:
+def start_sandbox(home: Path, account: Settings, *, callback_url: str, log: Path, limits: str = "") -> Sandbox:
     """A sandbox of its own that plays the account of these settings and pushes to `callback_url`."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     environment = environment_of(account) | {
         "QUANMA_HOME": str(home),
         "PUBLIC_URL": callback_url.removesuffix("/wechat/callback"),
+        "SANDBOX_LIMITS": limits,
         **{f"WECHAT_{host}_URL": url for host in ("API", "MP", "OPEN")},
     }
     sandbox = Sandbox(Program(("sandbox", "--port", str(port)), environment, log), url)

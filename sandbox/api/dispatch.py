@@ -49,8 +49,12 @@ class Dispatcher:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """The answer to one request, faults included."""
         platform = self._platform
+        came = time.monotonic()
         fault = platform.faults.take_api(request.path)
         if "latency_ms" in fault:
+            if not request.content_type.startswith("multipart/"):
+                # What has arrived is carried out, even if nobody is there any more to hear of it.
+                await request.read()
             await asyncio.sleep(fault["latency_ms"] / 1000)
         if fault.get("revoke_token"):
             platform.state.revoke_tokens()
@@ -67,7 +71,7 @@ class Dispatcher:
                 exchange.answer = _error(refusal, platform.clock.now())
             response = _response(exchange.answer)
         platform.journal.flush()
-        self._note(request, exchange, fault, response)
+        self._note(request, exchange, fault, response, lasted=time.monotonic() - came)
         if fault.get("lost_reply") and request.transport is not None:
             request.transport.abort()
         elif fault.get("truncate") and isinstance(response.body, bytes):
@@ -87,7 +91,7 @@ class Dispatcher:
             except ValueError as error:
                 raise Refused(41005, "media data missing") from error
             exchange.body = {name: value if isinstance(value, str) else "(file)" for name, value in call.form.items()}
-        elif request.can_read_body:
+        elif request.body_exists:
             call.raw = await request.read()
             exchange.body = call.raw.decode(errors="replace")
         if "errcode" in fault and not fault.get("accept"):
@@ -140,7 +144,9 @@ class Dispatcher:
                 raise Refused(45009, "reach max api daily quota limit")
             platform.state.count(name)
 
-    def _note(self, request: web.Request, exchange: _Exchange, fault: JsonObject, response: web.Response) -> None:
+    def _note(
+        self, request: web.Request, exchange: _Exchange, fault: JsonObject, response: web.Response, *, lasted: float
+    ) -> None:
         answer = exchange.answer if isinstance(exchange.answer, dict) else None
         facts: JsonObject = {"fault": fault} if fault else {}
         self._platform.log.add(
@@ -151,6 +157,7 @@ class Dispatcher:
             body=without_secrets(_shortened(exchange.body)),
             answer=without_secrets(answer) if answer is not None else None,
             status=response.status,
+            ms=round(lasted * 1000, 1),
             errcode=answer.get("errcode", 0) if answer is not None else 0 if exchange.is_accepted else None,
             accepted=exchange.is_accepted,
             lost_reply=bool(fault.get("lost_reply")),

@@ -53,6 +53,22 @@ def test_a_call_that_is_carried_out_although_its_answer_is_lost(box: Box) -> Non
     assert (line["accepted"], line["errcode"]) == (True, 0)
 
 
+def test_a_call_whose_caller_dies_meanwhile_is_carried_out(box: Box) -> None:
+    ann, send = box.person(following=True), "/cgi-bin/message/custom/send"
+    box.act(ann, "say", text="在吗")
+    box.fault({"latency_ms": 400}, path=send)
+    message = json.dumps({"touser": ann, "msgtype": "text", "text": {"content": "茶好了"}}, ensure_ascii=False)
+    with pytest.raises(requests.ReadTimeout):
+        requests.post(box.url + send, params={"access_token": box.token()}, data=message.encode(), timeout=0.1)
+    deadline = time.monotonic() + 10
+    while box.said(ann) != ["茶好了"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    (line,) = [line for line in box.log("api") if line["path"] == send]
+    assert line["accepted"]
+    assert line["ms"] >= 400
+
+
 def test_html_status_truncation_and_latency(box: Box) -> None:
     query = {"access_token": box.token()}
     for deed in ({"html": True}, {"status": 502}, {"truncate": True}, {"latency_ms": 120}):
@@ -79,6 +95,8 @@ def test_rules_are_appended_or_replaced(box: Box) -> None:
     rule = {"match": {"path": PATH}, "next": 1, "do": {"html": True}}
     box.control("/faults", {"rules": [rule]})
     assert len(box.control("/faults", {"rules": [rule], "mode": "append"})["rules"]) == 2
+    first = {**rule, "next": 7}
+    assert [one["next"] for one in box.control("/faults", {"rules": [first], "mode": "prepend"})["rules"]] == [7, 1, 1]
     assert len(box.control("/faults", {"rules": [rule], "mode": "replace"})["rules"]) == 1
     bad: object
     for bad in ({"do": {"dance": True}}, {"match": {"moon": 1}, "do": {"html": True}}, {"do": {}}, 7):
