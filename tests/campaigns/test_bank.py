@@ -176,7 +176,7 @@ def test_two_merchants_on_eight_processes_never_take_more_slots_than_there_are(
     set_policy(runtime, slots_kept=1, week_most=4)
     street = Neighbourhood(runtime)
     shops = [street.merchant("茶馆"), street.merchant("面馆")]
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("fork")
     with context.Pool(8, _stand_at, [context.Barrier(8)]) as pool:
         runners = [(settings, runtime.redis_url, shops[n % 2], 2, is_naive) for n in range(8)]
         believed = sum(pool.starmap(_race, runners, chunksize=1))
