@@ -192,7 +192,7 @@ class Track:
                 text("SELECT state, count(*) FROM broadcast_recipient WHERE broadcast_id = :id GROUP BY 1"),
                 {"id": broadcast_id},
             )
-            states = dict(rows.all())
+            states: dict[str, int] = {row.state: int(row[1]) for row in rows}
         left = states.get("planned", 0)
         assert left > 0, f"too few recipients to measure: {states}"
         assert states.get("sent") == self.seen()["calls"], f"{states}, and the platform saw {self.seen()}"
