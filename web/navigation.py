@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from flask import Flask, g, request
 from flask_babel import gettext as _
 
+from campaigns.broadcasts import approval
 from campaigns.broadcasts.usage import foreign_unlabelled
 from merchants import cards
 from qrcodes import welcomes
@@ -91,16 +92,17 @@ def operator_menu() -> tuple[Group, ...]:
 def waiting_approvals() -> int:
     """How many of the merchants' texts wait for an operator; asked once a request."""
     if "waiting_approvals" not in g:
-        g.waiting_approvals = sum(kind.count_waiting(g.session) for kind in (welcomes, cards, slogans))
+        g.waiting_approvals = sum(kind.count_waiting(g.session) for kind in (welcomes, cards, slogans, approval))
     return int(g.waiting_approvals)
 
 
 def merchant_menu() -> tuple[Entry, ...]:
-    """The five tabs of a merchant."""
+    """The six tabs of a merchant."""
     return (
         Entry(_("今日"), "home", "/merchant/"),
         Entry(_("二维码"), "qrcode", "/merchant/codes"),
         Entry(_("欢迎语"), "message-circle", "/merchant/welcome"),
         Entry(_("粉丝"), "users", "/merchant/fans"),
+        Entry(_("群发"), "send", "/merchant/broadcasts"),
         Entry(_("我的"), "user", "/merchant/me"),
     )

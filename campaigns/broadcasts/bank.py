@@ -52,6 +52,15 @@ class Policy:
             is_night = at >= self.quiet_from or at < self.quiet_until
         return is_night or here.date() in self.holidays
 
+    def opens_at(self, moment: datetime) -> datetime:
+        """The first moment from this one on that is not quiet."""
+        here = moment.astimezone(SHANGHAI)
+        while self.is_quiet(here):
+            morning = datetime.combine(here.date(), self.quiet_until, SHANGHAI)
+            is_over = here.date() in self.holidays or morning <= here
+            here = morning + timedelta(days=1) if is_over else morning
+        return here
+
 
 @dataclass(frozen=True)
 class Share:

@@ -191,6 +191,11 @@ def with_facts(words: Words, shop: Mapping[str, str]) -> Words:
     return replace(words, text=put(words.text), title=put(words.title), summary=put(words.summary))
 
 
+def speaks_of_fan(words: Words) -> bool:
+    """Whether what one fan is told differs from what another is told."""
+    return any(name in OF_FAN for name, _ in _PLACEHOLDER.findall(words.text))
+
+
 def facts_of_shop(session: Session, merchant_id: int) -> dict[str, str]:
     """What the placeholders of a shop become; nothing in them is a placeholder again."""
     name, community = session.execute(
@@ -331,9 +336,14 @@ def html_of(body: str) -> str:
     return "".join(shown)
 
 
+def targets(said: str) -> list[str]:
+    """Where the links of a text lead, in order."""
+    return [target for _, target in pieces(said) if target]
+
+
 def first_link(body: str) -> str:
     """Where an article leads on, as the platform may drop links inside it."""
-    return next((target for paragraph in paragraphs(body) for _, target in paragraph if target), "")
+    return next(iter(targets(body)), "")
 
 
 # ---- Sending ---------------------------------------------------------------------------------------------------------

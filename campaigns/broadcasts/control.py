@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from campaigns.broadcasts import bank
+from campaigns.broadcasts import bank, digest
 from campaigns.broadcasts.freezing import FREEZE, dissolve
 from campaigns.broadcasts.models import STEPS, BroadcastState
 from core import outbox
@@ -83,13 +83,19 @@ def _step(
 
 def start_due(session: Session, now: datetime) -> None:
     """Start what is approved and due; what missed its time by far has to be confirmed. Nights stay quiet."""
-    session.execute(
+    policy = bank.policy(session)
+    missed = session.execute(
         text("""
-            UPDATE broadcast SET state = 'late'
+            SELECT id, scheduled_at FROM broadcast
             WHERE state = 'approved' AND kind <> 'item' AND scheduled_at < :too_late"""),
         {"too_late": now - LATE_AFTER},
+    ).all()
+    # What was set for the night is due in the morning.
+    late = [row.id for row in missed if policy.opens_at(row.scheduled_at) < now - LATE_AFTER]
+    session.execute(
+        text("UPDATE broadcast SET state = 'late' WHERE id = ANY(:late) AND state = 'approved'"), {"late": late}
     )
-    if bank.policy(session).is_quiet(now):
+    if policy.is_quiet(now):
         return
     started = session.execute(
         text("""
@@ -115,6 +121,7 @@ def tidy(session: Session, now: datetime) -> None:
     _give_up_lost_calls(session)
     _cancel_rows(session)
     finish(session)
+    digest.settle(session)
     session.execute(
         text("""
             UPDATE sending_state SET paused_at = NULL, resume_at = NULL, reason = ''
@@ -224,13 +231,15 @@ def pause_account(session: Session, reason: str, *, resume_at: datetime | None =
 
 
 def hold_running(session: Session, reason: str) -> None:
-    """Pause every broadcast that is under way: each has to be looked at before it goes on (F36)."""
+    """Pause every broadcast that is under way, and ask about every one that is due: each has to be looked at before
+    it goes on (F36)."""
     session.execute(
         text("""
             UPDATE broadcast SET state = 'paused', paused_by = 'operator', pause_reason = :reason
             WHERE state = 'running'"""),
         {"reason": reason},
     )
+    session.execute(text("UPDATE broadcast SET state = 'late' WHERE state = 'approved' AND kind <> 'item'"))
 
 
 def resume_account(session: Session) -> None:

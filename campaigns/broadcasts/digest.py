@@ -32,6 +32,8 @@ from campaigns.broadcasts.models import (
     BroadcastState,
     BroadcastWords,
     NotReached,
+    RecipientState,
+    Route,
     WordsKind,
 )
 from core.database import Role, rows_changed
@@ -264,6 +266,7 @@ def forecast(session: Session, digest_id: int, *, now: datetime) -> Forecast:
     if not inside:
         return Forecast()
     policy = bank.policy(session)
+    session.execute(text(f"SET LOCAL statement_timeout = '{JUDGING_TIMEOUT_S}s'"))
     crowd = _crowd(session, digest_id, inside, now)
     counts = _reachable(crowd)
     kept = _kept_groups(session, digest_id, inside)
@@ -393,7 +396,6 @@ def _judged(session: Session, digest_id: int, inside: Sequence[Item], now: datet
 
 def _crowd(session: Session, digest_id: int, inside: Sequence[Item], now: datetime) -> list[_Crowd]:
     statement, given = _judged(session, digest_id, inside, now)
-    session.execute(text(f"SET LOCAL statement_timeout = '{JUDGING_TIMEOUT_S}s'"))
     rows = session.execute(
         text(f"{statement} SELECT wanted, open, muted, reason, count(*) FROM judged GROUP BY 1, 2, 3, 4"), given
     )
@@ -579,21 +581,21 @@ def freeze(session: Session, digest_id: int) -> int:
 
 def _drop_lonely(session: Session, digest_id: int) -> None:
     """Between counting and writing somebody may have left; write down how many there really are of each group."""
-    here = "broadcast_id = :digest AND route = 'mass' AND state = 'planned'"
-    session.execute(
-        text(f"""
-            UPDATE broadcast_recipient SET state = 'skipped', reason = 'alone'
-            WHERE {here} AND group_no IN (SELECT group_no FROM broadcast_recipient WHERE {here}
-                                          GROUP BY group_no HAVING count(*) < :smallest)"""),
-        {"digest": digest_id, "smallest": SMALLEST_GROUP},
+    groups = select(BroadcastRecipient.group_no, func.count()).where(
+        BroadcastRecipient.broadcast_id == digest_id, BroadcastRecipient.route == Route.MASS
     )
-    session.execute(
-        text(f"""
-            UPDATE digest_group g
-            SET size = coalesce((SELECT count(*) FROM broadcast_recipient WHERE {here} AND group_no = g.no), 0)
-            WHERE g.digest_id = :digest"""),
-        {"digest": digest_id},
-    )
+    sizes: dict[int, int] = {}
+    sizes.update(session.execute(groups.group_by(BroadcastRecipient.group_no)).tuples().all())
+    if lonely := [no for no, people in sizes.items() if people < SMALLEST_GROUP]:
+        alone = update(BroadcastRecipient).where(
+            BroadcastRecipient.broadcast_id == digest_id,
+            BroadcastRecipient.route == Route.MASS,
+            BroadcastRecipient.group_no.in_(lonely),
+        )
+        session.execute(alone.values(state=RecipientState.SKIPPED, reason=NotReached.ALONE))
+    for group in session.scalars(select(DigestGroup).where(DigestGroup.digest_id == digest_id)):
+        group.size = 0 if group.no in lonely else sizes.get(group.no, 0)
+    session.flush()
 
 
 def _count_audiences(
@@ -617,21 +619,17 @@ def _count_audiences(
 
 def recount(session: Session, digest_id: int) -> None:
     """Tell each merchant what became of its item so far: accepted, rejected and unknown apart (BC-16)."""
-    session.execute(
-        text("""
-            UPDATE digest_item i
-            SET accepted = c.accepted, rejected = c.rejected, unknown = c.unknown, counted_at = app_now()
-            FROM (SELECT n.item_id, count(*) FILTER (WHERE r.state = 'sent') AS accepted,
-                         count(*) FILTER (WHERE r.state = 'rejected') AS rejected,
-                         count(*) FILTER (WHERE r.state = 'unknown') AS unknown
-                  FROM digest_item n
-                  LEFT JOIN digest_group g ON g.digest_id = n.digest_id AND g.items @> ARRAY[n.item_id]
-                  LEFT JOIN (SELECT group_no, state FROM broadcast_recipient
-                             WHERE broadcast_id = :digest AND route = 'mass') r ON r.group_no = g.no
-                  WHERE n.digest_id = :digest GROUP BY n.item_id) c
-            WHERE i.digest_id = :digest AND i.item_id = c.item_id"""),
-        {"digest": digest_id},
-    )
+    r = BroadcastRecipient
+    states = select(r.group_no, r.state, func.count()).where(r.broadcast_id == digest_id, r.route == Route.MASS)
+    counts = {(no, state): people for no, state, people in session.execute(states.group_by(r.group_no, r.state))}
+    groups = session.scalars(select(DigestGroup).where(DigestGroup.digest_id == digest_id)).all()
+    for item in session.scalars(select(DigestItem).where(DigestItem.digest_id == digest_id)):
+        mine = [group.no for group in groups if item.item_id in group.items]
+        item.accepted = sum(counts.get((no, RecipientState.SENT), 0) for no in mine)
+        item.rejected = sum(counts.get((no, RecipientState.REJECTED), 0) for no in mine)
+        item.unknown = sum(counts.get((no, RecipientState.UNKNOWN), 0) for no in mine)
+        item.counted_at = session.execute(select(func.app_now())).scalar_one()
+    session.flush()
 
 
 def settle(session: Session) -> None:

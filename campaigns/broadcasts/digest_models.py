@@ -62,7 +62,7 @@ class DigestGroup(Base):
 
     digest_id: Mapped[int] = mapped_column(ForeignKey(BROADCAST_FK), primary_key=True)
     no: Mapped[int] = mapped_column(SmallInteger, primary_key=True, autoincrement=False)
-    items: Mapped[list[int]] = mapped_column(ARRAY(BigInteger))
+    items: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), info=PLAIN)
     """In the order of the articles."""
     size: Mapped[int] = mapped_column(Integer)
     """How many fans it is for: as forecast, from the freezing on as frozen."""

@@ -4,17 +4,17 @@ From here on a broadcast is its rows: who comes later is not part of it, and nob
 """
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Final
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from campaigns import audience
-from campaigns.broadcasts import bank, content, reach
+from campaigns.broadcasts import bank, content, digest, reach
 from campaigns.broadcasts.bank import Policy
-from campaigns.broadcasts.models import Broadcast, BroadcastState, NotReached
+from campaigns.broadcasts.models import Broadcast, BroadcastKind, BroadcastState, NotReached
 from core.database import Role
-from core.outbox import Task
+from core.outbox import BROADCASTS, Task
 from core.runtime import Runtime
 
 FREEZE: Final = "freeze_broadcast"
@@ -27,23 +27,28 @@ def freeze(runtime: Runtime, task: Task) -> None:
     """Hand pictures and articles to the platform, then freeze the audience; the broadcast runs from then on."""
     broadcast_id = int(task.payload["broadcast_id"])
     with runtime.transaction(Role.PLATFORM) as session:
-        if _freezing(session, broadcast_id) is None:
-            return
-    content.upload(runtime, broadcast_id)
+        kind = _freezing(session, broadcast_id)
+    if kind is None:
+        return
+    upload, write = (
+        (digest.upload, digest.freeze) if kind == BroadcastKind.DIGEST else (content.upload, write_recipients)
+    )
+    upload(runtime, broadcast_id)
     with runtime.transaction(Role.PLATFORM, statement_timeout_s=FREEZE_TIMEOUT_S) as session:
-        broadcast = _freezing(session, broadcast_id, "FOR UPDATE")
-        if broadcast is None:
+        if _freezing(session, broadcast_id, "FOR UPDATE") is None:
             return
-        write_recipients(session, broadcast_id)
+        write(session, broadcast_id)
         session.execute(
             text("UPDATE broadcast SET state = 'running', started_at = app_now() WHERE id = :id"), {"id": broadcast_id}
         )
-        session.info.setdefault("queues", set()).add("broadcasts")
+        session.info.setdefault("queues", set()).add(BROADCASTS)
 
 
-def _freezing(session: Session, broadcast_id: int, lock: str = "") -> Any:
-    statement = text(f"SELECT id FROM broadcast WHERE id = :id AND state = :freezing {lock}")
-    return session.scalar(statement, {"id": broadcast_id, "freezing": BroadcastState.FREEZING})
+def _freezing(session: Session, broadcast_id: int, lock: str = "") -> str | None:
+    """The kind of a broadcast that is still to be frozen."""
+    statement = text(f"SELECT kind FROM broadcast WHERE id = :id AND state = :freezing {lock}")
+    kind: str | None = session.scalar(statement, {"id": broadcast_id, "freezing": BroadcastState.FREEZING})
+    return kind
 
 
 def write_recipients(session: Session, broadcast_id: int) -> None:
@@ -63,13 +68,14 @@ def write_recipients(session: Session, broadcast_id: int) -> None:
     )
     now = session.execute(text("SELECT app_now()")).scalar_one()
     statement, given = reach.judged(session, whom, now)
+    # In the order in which they are put into batches: neighbours in the indexes are neighbours in the table.
     session.execute(
         text(f"""{statement}
             INSERT INTO broadcast_recipient (broadcast_id, follower_id, merchant_id, variant, route, state, reason)
             SELECT :broadcast_id, follower_id, :merchant_id, variant, route,
                    CASE WHEN route = 'none' THEN 'skipped' ELSE 'planned' END,
                    CASE WHEN route = 'none' THEN reason END
-            FROM judged"""),
+            FROM judged ORDER BY follower_id"""),
         {**given, "broadcast_id": broadcast_id},
     )
 

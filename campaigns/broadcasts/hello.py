@@ -134,7 +134,7 @@ def _begin(session: Session, task: Task, *, now: datetime) -> _Call | None:
     waiting = _claim(session, who)
     if waiting is None:
         return None
-    (reply,) = outgoing.replies(session, [(waiting.broadcast_id, who["follower_id"], waiting.variant)], now)
+    (reply,) = outgoing.Letters().replies(session, [(waiting.broadcast_id, who["follower_id"], waiting.variant)], now)
     calling = _take(session, who, waiting.broadcast_id)
     if calling is None:
         _unclaim(session, who, waiting.broadcast_id)

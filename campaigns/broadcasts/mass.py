@@ -81,26 +81,25 @@ def _begin_next(session: Session, owner: str, policy: Policy, now: datetime) -> 
 
 
 def _begin_repeat(session: Session, owner: str, policy: Policy, now: datetime) -> MassCall | None:
-    """Ask again for a batch whose answer was lost: the same clientmsgid and the same people, or not at all."""
+    """Ask again for a batch whose answer was lost: the same clientmsgid and the same people, or not at all.
+
+    Had it not arrived the first time it arrives now, so it keeps to the hours and to the month of its slots, too.
+    """
+    if policy.is_quiet(now) or bank.is_near_boundary(now):
+        return None
     batch = session.execute(
         _CLAIM_UNKNOWN,
-        {"since": now - REMEMBERED, "always": policy.repeats_unknown},
+        {"since": now - REMEMBERED, "always": policy.repeats_unknown, "month": bank.month_of(now)},
     ).one_or_none()
     if batch is None:
         return None
-    people = session.execute(
-        text("""
-            SELECT f.openid, f.status = 'following' AND fan.muted_at IS NULL AND fan.erased_at IS NULL
-                   AND NOT EXISTS (SELECT 1 FROM opt_out o WHERE o.follower_id = f.id) AS may_get
-            FROM broadcast_recipient r JOIN follower f ON f.id = r.follower_id
-            LEFT JOIN fan ON fan.merchant_id = r.merchant_id AND fan.follower_id = r.follower_id
-            WHERE r.batch_id = :id AND r.state = 'unknown' ORDER BY r.follower_id"""),
-        {"id": batch.id},
-    ).all()
-    # Had it not arrived the first time, a repetition would reach who has left or muted since.
-    if not all(one.may_get for one in people) or not calls.spend(session, merchant_id=batch.merchant_id, now=now):
+    people = session.execute(_AGAIN, {"id": batch.id}).all()
+    # It would reach who has left or muted since.
+    if any(one.may_not for one in people) or not calls.spend(session, merchant_id=batch.merchant_id, now=now):
         session.execute(
-            text("UPDATE send_batch SET not_before = clock_timestamp() + interval '5 min' WHERE id = :id"),
+            text("""
+                UPDATE send_batch SET repeat_asked = false, not_before = clock_timestamp() + interval '5 min'
+                WHERE id = :id"""),
             {"id": batch.id},
         )
         return None
@@ -297,24 +296,35 @@ _CLAIM: Final = text(f"""
 _CLAIM_UNKNOWN: Final = text("""
     SELECT s.id, s.broadcast_id, s.merchant_id, s.variant, s.group_no, s.month, s.week, s.attempt, s.clientmsgid
     FROM send_batch s
-    WHERE s.state = 'unknown' AND (s.repeat_asked OR :always) AND s.called_at > :since
+    WHERE s.state = 'unknown' AND (s.repeat_asked OR :always) AND s.called_at > :since AND s.month = :month
       AND s.not_before <= clock_timestamp() AND coalesce(s.lease_until <= clock_timestamp(), true)
       AND EXISTS (SELECT 1 FROM sending_state WHERE paused_at IS NULL)
     ORDER BY s.not_before LIMIT 1 FOR UPDATE SKIP LOCKED""")
+# A digest's fan may have muted any of the merchants in its composition.
+_MUTED: Final = """
+    fan.muted_at IS NOT NULL OR fan.erased_at IS NOT NULL OR r.merchant_id IS NULL AND EXISTS (
+        SELECT 1 FROM digest_group g JOIN broadcast i ON i.id = ANY(g.items)
+        JOIN fan m ON m.merchant_id = i.merchant_id AND m.follower_id = r.follower_id
+        WHERE g.digest_id = r.broadcast_id AND g.no = r.group_no
+          AND (m.muted_at IS NOT NULL OR m.erased_at IS NOT NULL))"""
+_MAY_NOT: Final = f"""
+    f.status <> 'following' OR f.openid IS NULL OR {_MUTED}
+    OR EXISTS (SELECT 1 FROM opt_out o WHERE o.follower_id = r.follower_id)"""
+_OF_BATCH: Final = """
+    broadcast_recipient r JOIN follower f ON f.id = r.follower_id
+    LEFT JOIN fan ON fan.merchant_id = r.merchant_id AND fan.follower_id = r.follower_id"""
 _WHO_LEFT: Final = text(f"""
     WITH gone AS (
         SELECT r.broadcast_id, r.follower_id,
                CASE WHEN f.status <> 'following' OR f.openid IS NULL THEN '{NotReached.LEFT}'
-                    WHEN fan.muted_at IS NOT NULL OR fan.erased_at IS NOT NULL THEN '{NotReached.MUTED}'
-                    ELSE '{NotReached.OPTED_OUT}' END AS reason
-        FROM broadcast_recipient r JOIN follower f ON f.id = r.follower_id
-        LEFT JOIN fan ON fan.merchant_id = r.merchant_id AND fan.follower_id = r.follower_id
-        WHERE r.batch_id = :id AND r.state = 'planned'
-          AND (f.status <> 'following' OR f.openid IS NULL OR fan.muted_at IS NOT NULL OR fan.erased_at IS NOT NULL
-               OR EXISTS (SELECT 1 FROM opt_out o WHERE o.follower_id = r.follower_id)))
+                    WHEN {_MUTED} THEN '{NotReached.MUTED}' ELSE '{NotReached.OPTED_OUT}' END AS reason
+        FROM {_OF_BATCH} WHERE r.batch_id = :id AND r.state = 'planned' AND ({_MAY_NOT}))
     UPDATE broadcast_recipient r SET state = 'skipped', reason = gone.reason, batch_id = NULL, settled_at = app_now()
     FROM gone WHERE r.broadcast_id = gone.broadcast_id AND r.follower_id = gone.follower_id
     RETURNING r.follower_id""")
+_AGAIN: Final = text(f"""
+    SELECT f.openid, {_MAY_NOT} AS may_not FROM {_OF_BATCH}
+    WHERE r.batch_id = :id AND r.state = 'unknown' ORDER BY r.follower_id""")
 _OPENIDS: Final = text("""
     SELECT f.openid FROM broadcast_recipient r JOIN follower f ON f.id = r.follower_id
     WHERE r.batch_id = :id AND r.state = 'planned' ORDER BY r.follower_id""")

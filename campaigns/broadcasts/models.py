@@ -496,7 +496,7 @@ class QuotaPolicy(Base):
     batch_size: Mapped[int] = mapped_column(Integer, server_default=text("10000"))
     quiet_from: Mapped[time] = mapped_column(Time, server_default=text("'21:30'"))
     quiet_until: Mapped[time] = mapped_column(Time, server_default=text("'08:30'"))
-    holidays: Mapped[list[date]] = mapped_column(ARRAY(Date), server_default=text("'{}'"))
+    holidays: Mapped[list[date]] = mapped_column(ARRAY(Date), server_default=text("'{}'"), info=PLAIN)
     """Days on which nothing starts."""
     hello_days_most: Mapped[int] = mapped_column(SmallInteger, server_default=text("14"))
     groups_most: Mapped[int] = mapped_column(SmallInteger, server_default=text("10"))

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import takewhile
 from typing import Any, Final
 
 import structlog
@@ -41,6 +42,8 @@ WORK_FOR_S: Final = 600
 KEEP_TRYING_S: Final = 60
 """For how long answers are kept in memory while the database is away (F10)."""
 BREATHER_S: Final = 2.0
+LOOK_FOR_MASS_EVERY_S: Final = 0.25
+"""There are 60 mass calls a minute at most: it need not be asked in each of a hundred turns a second."""
 QUOTA_CODE: Final = 45009
 
 log = structlog.get_logger(__name__)
@@ -82,7 +85,9 @@ class Sender:
         self._calls: dict[Future[Answer], Call] = {}
         self._answers: list[tuple[Call, Answer]] = []
         self._claims: deque[Claim] = deque()
+        self._letters = outgoing.Letters()
         self._made = 0
+        self._looked_for_mass = 0.0
         self._rests_until = 0.0
 
     def run(self, is_told_to_stop: Callable[[], bool]) -> int:
@@ -139,7 +144,7 @@ class Sender:
         if state.is_paused or places <= 0:
             return []
         calls: list[Call] = []
-        if not any(isinstance(call, MassCall) for call in self._calls.values()):
+        if self._may_look_for_mass():
             policy = bank.policy(session)
             _make_batches(session, policy)
             if (batch := mass.begin(session, self.owner, policy, now)) is not None:
@@ -148,8 +153,16 @@ class Sender:
         if places > len(self._claims):
             self._claims.extend(_claim(session, self.owner, CLAIM_AHEAD))
         chosen = self._choose(places)
-        calls += _commit(session, chosen, self.owner, now)
+        calls += _commit(session, chosen, self.owner, now, self._letters)
         return calls
+
+    def _may_look_for_mass(self) -> bool:
+        """One mass call at a time; with nothing in flight it is always asked, so none is left behind."""
+        now = time.monotonic()
+        if self._calls and now - self._looked_for_mass < LOOK_FOR_MASS_EVERY_S:
+            return False
+        self._looked_for_mass = now
+        return not any(isinstance(call, MassCall) for call in self._calls.values())
 
     def _choose(self, places: int) -> list[Claim]:
         """The next claims, no two of one fan: their calls take from the same window."""
@@ -224,7 +237,9 @@ def _claim(session: Session, owner: str, most: int) -> list[Claim]:
     return [(row.broadcast_id, row.follower_id, row.attempt) for row in rows]
 
 
-def _commit(session: Session, claims: Sequence[Claim], owner: str, now: datetime) -> list[Call]:
+def _commit(
+    session: Session, claims: Sequence[Claim], owner: str, now: datetime, letters: outgoing.Letters
+) -> list[Call]:
     """Commit calls for those of the claims that may still be made; the others are skipped, or wait, and say why."""
     if not claims:
         return []
@@ -238,7 +253,7 @@ def _commit(session: Session, claims: Sequence[Claim], owner: str, now: datetime
     rows = session.execute(_CALLING, given).all()
     if len(rows) < len(claims):
         session.execute(_PASSED_OVER, given)
-    replies = outgoing.replies(session, [(row.broadcast_id, row.follower_id, row.variant) for row in rows], now)
+    replies = letters.replies(session, [(row.broadcast_id, row.follower_id, row.variant) for row in rows], now)
     return [
         WindowCall(row.broadcast_id, row.follower_id, row.attempt, row.openid, reply)
         for row, reply in zip(rows, replies, strict=True)
@@ -286,13 +301,11 @@ def judge_account(session: Session, answers: Sequence[Answer], now: datetime) ->
     signs = [answer for answer in answers if answer.verdict not in {Verdict.WAIT, Verdict.NOT_CALLED}]
     if not signs:
         return
-    bad = {Verdict.STOP, Verdict.UNKNOWN}
-    trailing = 0
-    for answer in reversed(signs):
-        if answer.verdict not in bad:
-            break
-        trailing += 1
-    is_all_bad = trailing == len(signs)
+    stops = [answer.errcode for answer in signs if answer.verdict is Verdict.STOP]
+    if QUOTA_CODE in stops:
+        control.pause_account(session, "今天的接口次数用完了（45009）", resume_at=control.next_reset(now))
+    is_bad = [answer.verdict in {Verdict.STOP, Verdict.UNKNOWN} for answer in signs]
+    trailing = len(list(takewhile(bool, reversed(is_bad))))
     if trailing == 0:
         session.execute(text("UPDATE sending_state SET errors_in_row = 0 WHERE errors_in_row > 0"))
         return
@@ -300,14 +313,11 @@ def judge_account(session: Session, answers: Sequence[Answer], now: datetime) ->
         text("""
             UPDATE sending_state SET errors_in_row = least(CASE WHEN :adds THEN errors_in_row ELSE 0 END + :n, 1000)
             RETURNING errors_in_row"""),
-        {"adds": is_all_bad, "n": trailing},
+        {"adds": all(is_bad), "n": trailing},
     ).scalar_one()
-    stops = [answer for answer in signs if answer.verdict is Verdict.STOP]
-    if any(answer.errcode == QUOTA_CODE for answer in stops):
-        control.pause_account(session, "今天的接口次数用完了（45009）", resume_at=control.next_reset(now))
-    elif in_row >= control.ERRORS_IN_ROW:
+    if in_row >= control.ERRORS_IN_ROW:
         if stops:
-            control.pause_account(session, f"微信连续拒绝（{stops[-1].errcode}），请运营处理")
+            control.pause_account(session, f"微信连续拒绝（{stops[-1]}），请运营处理")
         else:
             control.pause_account(session, "微信连续没有回音，稍后自动再试", resume_at=now + control.BREAK)
 

@@ -106,8 +106,9 @@ def merchants(
                 LEFT JOIN merchant_standing s ON s.merchant_id = m.id
                 LEFT JOIN merchant_month_quota q ON q.merchant_id = m.id AND q.month = :month
                 LEFT JOIN call_allotment a ON a.merchant_id = m.id AND a.day = :day
-                WHERE (m.state = 'active' OR q.used > 0) AND position(lower(:words) IN lower(m.name)) > 0
-                  AND (CAST(:merchant AS bigint) IS NULL OR m.id = :merchant)) u
+                WHERE position(lower(:words) IN lower(m.name)) > 0
+                  AND CASE WHEN CAST(:merchant AS bigint) IS NULL THEN m.state = 'active' OR q.used > 0
+                           ELSE m.id = :merchant END) u
             ORDER BY {_ORDER[sort]} DESC, merchant_id LIMIT :limit OFFSET :skip"""),
         {
             "base": policy.share_base,

@@ -329,7 +329,7 @@ def work_in_another_process(settings: Settings, urls: ServerUrls, *, stop_after_
             call(client, openid, reply)
         time.sleep(60)
 
-    WeChatClient.send_reply = get_stuck  # type: ignore[method-assign]
+    WeChatClient.send_reply = get_stuck  # type: ignore[method-assign, assignment]
     jobs.drain(Runtime.build(settings, urls, pooled=False), worker.HANDLERS, MESSAGES)
 
 

@@ -144,6 +144,7 @@ def test_with_few_groups_somebody_loses_something_and_it_is_told(runtime: Runtim
     assert told.items[1].missed == {"no_merchant": 1}
 
 
+@pytest.mark.plants_violation  # slots that no message used
 def test_whoever_must_not_be_written_to_is_not_and_the_reason_is_kept(runtime: Runtime) -> None:
     street = Street(runtime, "AB")
     names = ("left", "muted", "half_muted", "opted_out", "unreachable", "month", "week", "kept", "fine", "good")

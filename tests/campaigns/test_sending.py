@@ -1,12 +1,13 @@
 """Sending: at most once each, whatever the platform answers and whoever says stop in between."""
 
 from collections import Counter
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
-from campaigns.broadcasts import bank, control, mass, sending
+from campaigns.broadcasts import bank, control, mass, outgoing, sending
 from campaigns.broadcasts.models import BroadcastState
 from core.clock import SHANGHAI
 from core.database import Role
@@ -339,6 +340,23 @@ def test_a_start_that_was_missed_asks_instead_of_firing(shop: Shop, connected: R
     assert state_of(connected, broadcast_id) == BroadcastState.RUNNING
 
 
+def test_what_is_set_for_the_night_goes_out_in_the_morning(shop: Shop, connected: Runtime) -> None:
+    set_policy(connected, quiet_from="21:30", quiet_until="08:30")
+    shop.fans(2)
+    broadcast_id = shop.approved()
+    ten_at_night = datetime.combine(connected.now().astimezone(SHANGHAI).date(), time(22), SHANGHAI)
+    run(connected, "UPDATE broadcast SET scheduled_at = :at", at=ten_at_night)
+    for hours, state in ((1, BroadcastState.APPROVED), (10.4, BroadcastState.APPROVED), (10.6, BroadcastState.RUNNING)):
+        advance(connected, ten_at_night + timedelta(hours=hours) - connected.now())
+        start(connected)
+        assert state_of(connected, broadcast_id) == state
+
+
+def run(runtime: Runtime, statement: str, **values: object) -> None:
+    with runtime.transaction(Role.PLATFORM) as session:
+        session.execute(text(statement), values)
+
+
 def test_nothing_starts_at_night(shop: Shop, connected: Runtime) -> None:
     set_policy(connected, quiet_from="21:30", quiet_until="08:30")
     shop.fans(2)
@@ -349,12 +367,45 @@ def test_nothing_starts_at_night(shop: Shop, connected: Runtime) -> None:
     assert state_of(connected, broadcast_id) == BroadcastState.APPROVED
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE broadcast_recipient SET state = 'unknown'",
+        "UPDATE broadcast_recipient SET state = 'planned'",
+        "UPDATE send_batch SET state = 'planned'",
+        "UPDATE broadcast SET state = 'running'",
+        'UPDATE broadcast SET wanted = \'{"tag": "x"}\'',
+        "UPDATE broadcast_words SET text = 'x'",
+        "UPDATE send_attempt SET outcome = 'sent'",
+        "DELETE FROM send_attempt",
+    ],
+)
+def test_what_is_over_stays_as_it_was_whoever_writes(shop: Shop, connected: Runtime, statement: str) -> None:
+    shop.fans(2)
+    broadcast_id = shop.started()
+    send(connected)
+    assert state_of(connected, broadcast_id) == BroadcastState.FINISHED
+    with pytest.raises(DBAPIError, match=r"goes from|only change in a draft|append-only|permission denied"):
+        run(connected, statement)
+
+
+def test_a_merchant_cannot_approve_its_own(shop: Shop, connected: Runtime) -> None:
+    broadcast_id = shop.approved()
+    run(connected, "UPDATE broadcast SET state = 'draft'")
+    with connected.transaction(Role.MERCHANT, merchant_id=shop.id) as session:
+        session.execute(text("UPDATE broadcast SET state = 'submitted'"))
+    with pytest.raises(DBAPIError, match="the platform's"):  # noqa: SIM117
+        with connected.transaction(Role.MERCHANT, merchant_id=shop.id) as session:
+            session.execute(text("UPDATE broadcast SET state = 'approved'"))
+    assert state_of(connected, broadcast_id) == BroadcastState.SUBMITTED
+
+
 def test_of_a_dead_workers_calls_nothing_is_known_and_its_claims_are_free(shop: Shop, connected: Runtime) -> None:
     shop.fans(3, asking=True)
     broadcast_id = shop.started()
     with connected.transaction(Role.PLATFORM) as session:
         claims = sending._claim(session, "gone", 3)
-        sending._commit(session, claims[:1], "gone", connected.now())
+        sending._commit(session, claims[:1], "gone", connected.now(), outgoing.Letters())
         session.execute(text("UPDATE broadcast_recipient SET lease_until = clock_timestamp() - interval '1 s'"))
     tidy(connected)
     assert shop.states(broadcast_id) == Counter(planned=2, unknown=1)

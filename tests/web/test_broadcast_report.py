@@ -8,6 +8,7 @@ import io
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -284,7 +285,7 @@ def test_forms_need_their_token(crew: Crew, street: Neighbourhood) -> None:
 
 
 def test_who_was_late_is_asked(crew: Crew, street: Neighbourhood) -> None:
-    late = {"state": "late", "started_at": None, "scheduled_at": street.now - 5 * HOUR}
+    late: dict[str, Any] = {"state": "late", "started_at": None, "scheduled_at": street.now - 5 * HOUR}
     now, at, never = (Sent(street, crew.merchant_id, **late) for _ in range(3))
     path = f"/merchant/broadcasts/{now.id}/report"
     assert "时间过了还没发" in crew.owner.get(path).text
@@ -368,6 +369,14 @@ def test_the_operator_sees_everybodys(crew: Crew, street: Neighbourhood) -> None
     assert "没有找到" in crew.operator.get("/operator/broadcasts/all?q=没有的").text
     rows = sheet(crew.operator.post("/operator/broadcasts/all/export", {"state": "running"}).data)
     assert [row[:5] for row in rows[1:]] == [[str(mine.id), "老王豆浆", "周末新茶", "单独群发", "正在发"]]
+
+
+def test_the_list_tells_who_muted(crew: Crew, street: Neighbourhood) -> None:
+    sent = everything(street, crew.merchant_id, state="finished", finished_at=street.now - 7 * DAY)
+    page = crew.owner.get("/merchant/broadcasts").text
+    assert f'href="/merchant/broadcasts/{sent.id}/report"' in page
+    assert "400 位粉丝里，2 位退订了本店的群发（0.5%）" in page
+    assert "48 小时内退订 2 人（1.1%）" in page
 
 
 def test_a_neighbours_broadcast_is_not_there(

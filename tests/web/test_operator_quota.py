@@ -82,7 +82,7 @@ def test_the_page_shows_who_used_what_and_what_is_left(crew: Crew, street: Neigh
     assert [row[1] for row in distribution] == ["1", "2", "0", "0", "0"]
     assert [row[2] for row in distribution[:2]] == ["3条", "2条"]
     merchants = rows(page[page.index('id="merchants"') :])
-    assert merchants[0][1:] == ["1,006", "1,000", "6", "2", "1,004", "1"]
+    assert merchants[0][1:] == ["2", "1,004", "1,006", "1,000", "6", "1"]
     assert f'href="/operator/traffic/standing/{crew.merchant_id}"' in page
 
 

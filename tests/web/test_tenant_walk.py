@@ -25,6 +25,9 @@ from werkzeug.test import TestResponse
 from bot.inbox import Inbox
 from bot.store import driver
 from campaigns import audience
+from campaigns.broadcasts import digest, writing
+from campaigns.broadcasts.content import Words
+from campaigns.broadcasts.models import WordsKind
 from core import audit, long_jobs, outbox
 from core.clock import Clock, business_day
 from core.database import Role
@@ -55,6 +58,7 @@ NOBODYS_NUMBER: Final = "ZZZZZZZZZZ"
 PUBLIC_PARAMETERS: Final = {
     "code": "a short address that anybody may open",
     "filename": "a file of the pages",
+    "msg_id": "a mass send that was none of ours",
     "name": "a language, or a line of the health page",
     "public_id": "printed on posters for everybody",
     "replay_id": "a rule that the operator tried on everybody",
@@ -71,6 +75,8 @@ NUMBERS_THAT_NAME_NOBODY: Final = {
     "FansQuery.before": "a place in the order of one's own fans",
     "PeopleQuery.after": "a place in the order of one's own recipients",
     "PeopleQuery.code": "why the platform refuses, the same for all",
+    "ListQuery.before": "a place in the order of one's own broadcasts",
+    "ReachQuery.after": "a place in the order of one's own fans",
     "NoticesQuery.before": "a place in the order of one's own notices",
     "ManyCodesForm.new_goal": "a number of people",
     "NewForm.days": "a number of days",
@@ -91,6 +97,8 @@ class Shop:
     name: str
     codes: list[Code]
     picture_id: int = 0
+    draft_id: int = 0
+    """A broadcast that is being written."""
     people: dict[StaffRole, str] = field(default_factory=dict)
     """Who signs in, by login."""
 
@@ -116,6 +124,7 @@ class Town:
         self.stranger = self.street.merchant("花店")
         for shop in (self.a, self.b):
             self._furnish(shop)
+        self.gather()
         standing.recount(runtime)
 
     def _open(self, name: str) -> Shop:
@@ -158,6 +167,8 @@ class Town:
             outbox.add(session, kind="upload_picture", dedupe_key=f"walk:{shop.id}", payload={}, merchant_id=shop.id)
             audit.record(session, actor_kind="merchant", merchant_id=shop.id, action="walk", subject=shop.name)
             self.broadcast(session, shop)
+            said = Words(WordsKind.TEXT, f"{shop.name}有新货")
+            shop.draft_id = writing.create(session, merchant_id=shop.id, staff_id=1, words=said)
             self.finish_a_job(session, shop)
             self.keep_a_list(session, shop)
             handovers.offer(
@@ -185,17 +196,25 @@ class Town:
 
     def broadcast(self, session: Any, shop: Shop) -> None:
         """One that was given up before anybody was called, with a row of everything one may have."""
-        given = {"m": shop.id, "account": self.street.account_id, "name": f"{shop.name}上新", "now": self.street.now}
+        given: dict[str, Any] = {
+            "m": shop.id,
+            "account": self.street.account_id,
+            "name": f"{shop.name}上新",
+            "now": self.street.now,
+        }
         given["id"] = session.execute(
             text("INSERT INTO broadcast (account_id, merchant_id, name) VALUES (:account, :m, :name) RETURNING id"),
             given,
         ).scalar_one()
-        given |= {"day": business_day(self.street.now), "follower": fans.page(session, shop.id)[0].follower_id}
-        given |= {"month": given["day"].replace(day=1), "key": f"walk-{shop.id}"}
+        day = business_day(self.street.now)
+        given |= {"day": day, "month": day.replace(day=1), "key": f"walk-{shop.id}"}
+        given["follower"] = fans.page(session, shop.id)[0].follower_id
         for statement in (
             "INSERT INTO broadcast_words (broadcast_id, merchant_id, kind, text) VALUES (:id, :m, 'text', :name)",
             "INSERT INTO broadcast_template (merchant_id, name, kind, text) VALUES (:m, :name, 'text', :name)",
-            *(f"UPDATE broadcast SET state = '{one}' WHERE id = :id" for one in ("submitted", "approved", "freezing")),
+            "UPDATE broadcast SET state = 'submitted' WHERE id = :id",
+            "UPDATE broadcast SET state = 'approved' WHERE id = :id",
+            "UPDATE broadcast SET state = 'freezing' WHERE id = :id",
             """INSERT INTO broadcast_recipient (broadcast_id, follower_id, merchant_id, route, state, reason)
                VALUES (:id, :follower, :m, 'none', 'skipped', 'month')""",
             """INSERT INTO send_batch (broadcast_id, no, merchant_id, size, month, week, state, clientmsgid)
@@ -208,6 +227,29 @@ class Town:
             "UPDATE broadcast SET state = 'cancelled', started_at = :now, finished_at = :now WHERE id = :id",
         ):
             session.execute(text(statement), given)
+
+    def gather(self) -> None:
+        """A digest with an item of each shop."""
+        with self.runtime.transaction(Role.PLATFORM) as session:
+            digest_id = digest.create(
+                session, account_id=self.street.account_id, name="合集", operator_id=1, now=self.street.now
+            )
+            for shop in (self.a, self.b):
+                given: dict[str, Any] = {"m": shop.id, "account": self.street.account_id, "name": f"{shop.name}一条"}
+                given["id"] = session.execute(
+                    text("""
+                        INSERT INTO broadcast (account_id, merchant_id, kind, name)
+                        VALUES (:account, :m, 'item', :name) RETURNING id"""),
+                    given,
+                ).scalar_one()
+                for statement in (
+                    "INSERT INTO broadcast_words (broadcast_id, merchant_id, kind, title)"
+                    " VALUES (:id, :m, 'article', :name)",
+                    "UPDATE broadcast SET state = 'submitted' WHERE id = :id",
+                    "UPDATE broadcast SET state = 'approved' WHERE id = :id",
+                ):
+                    session.execute(text(statement), given)
+                digest.add(session, digest_id=digest_id, item_id=given["id"])
 
     def finish_a_job(self, session: Any, shop: Shop) -> None:
         """Something the owner asked for, with its file."""
@@ -247,8 +289,12 @@ class Town:
             "job_id": "SELECT id FROM long_job WHERE merchant_id = :id",
             "slogan_id": "SELECT id FROM poster_slogan WHERE merchant_id = :id",
             "card_id": "SELECT id FROM merchant_card WHERE merchant_id = :id",
+            "template_id": "SELECT id FROM broadcast_template WHERE merchant_id = :id",
+            "group_id": "SELECT id FROM segment WHERE merchant_id = :id",
             "segment_id": "SELECT id FROM segment WHERE merchant_id = :id",
             "broadcast_id": "SELECT id FROM broadcast WHERE merchant_id = :id",
+            "digest_id": "SELECT digest_id FROM digest_item WHERE merchant_id = :id",
+            "item_id": "SELECT item_id FROM digest_item WHERE merchant_id = :id",
             "send_batch_id": "SELECT id FROM send_batch WHERE merchant_id = :id",
             "task_id": "SELECT id FROM outbox WHERE merchant_id = :id",
             "follower_id": "SELECT follower_id FROM fan WHERE merchant_id = :id",
@@ -361,6 +407,7 @@ def _builder(app: Flask, rule: Rule) -> Callable[[dict[str, str]], str]:
 
 def field_steps(app: Flask, town: Town) -> Iterator[Step]:
     """Every field of the merchants' forms and queries that could name something of a merchant's."""
+    draft = f"/merchant/broadcasts/{town.a.draft_id}"
     asked: dict[str, list[tuple[str, str, dict[str, str]]]] = {
         "Wishes.code": [("GET", "/merchant/fans", {}), ("POST", "/merchant/fans/export", {})],
         "FansQuery.code": [("GET", "/merchant/fans", {})],
@@ -374,6 +421,16 @@ def field_steps(app: Flask, town: Town) -> Iterator[Step]:
             ("POST", "/merchant/welcome/first/0", {"kind": "image"}),
             ("POST", f"/merchant/welcome/codes/{town.a.codes[0].id}/first/1", {"kind": "news", "title": "茶"}),
         ],
+        "BeginForm.template": [("POST", "/merchant/broadcasts", {})],
+        "AudienceQuery.code": [("GET", "/merchant/broadcasts/audience", {"audience": "conditions"})],
+        "AudienceQuery.group": [("GET", "/merchant/broadcasts/audience", {"audience": "group"})],
+        "BroadcastForm.picture": [
+            ("POST", draft + "/edit", {"kind": "picture"}),
+            ("POST", draft + "/edit", {"kind": "article", "title": "茶", "body": "好茶"}),
+        ],
+        "BroadcastForm.code": [("POST", draft + "/edit", {"kind": "text", "audience": "conditions"})],
+        "BroadcastForm.group": [("POST", draft + "/edit", {"kind": "text", "audience": "group"})],
+        "TrialForm.staff": [("POST", draft + "/test", {})],
     }
     for name in sorted(numeric_fields()):
         if name in NUMBERS_THAT_NAME_NOBODY:
@@ -641,6 +698,8 @@ def change_everything(town: Town, shop: Shop) -> None:
         token = staff.invite(session, name="新店员", role=StaffRole.CLERK, merchant_id=shop.id, now=now)
         staff.accept(session, token=token, login=f"new-{shop.id}", password=PASSWORD, now=now)
         town.say(session, shop, code_id=None, operator_id=1, words="今天有鱼")
+        writing.create(session, merchant_id=shop.id, staff_id=1, words=Words(WordsKind.TEXT, "今天有鱼"))
+        writing.cancel(session, merchant_id=shop.id, broadcast_id=shop.draft_id)
         town.say(session, shop, code_id=first.id, operator_id=None, words="今天有鱼")
         for fan in fans.page(session, shop.id):
             fans.set_note(session, shop.id, fan.follower_id, "爱吃鱼")

@@ -7,6 +7,7 @@ from flask import Flask
 from web.merchant import (
     batches,
     broadcast_report,
+    broadcasts,
     codes,
     fans,
     handovers,
@@ -40,6 +41,7 @@ def register(app: Flask) -> None:
         jobs,
         handovers,
         pictures,
+        broadcasts,
         broadcast_report,
     ):
         app.register_blueprint(room.blueprint)

@@ -12,6 +12,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from sqlalchemy import select
 
+from campaigns.broadcasts import approval
 from core.errors import Invalid, NotFound
 from merchants import cards, merchants, notices, sensitive_words
 from merchants.models import Community, Merchant, MerchantCard, NoticeKind, Picture, Staff
@@ -197,6 +198,7 @@ def _page(
         waiting=_previews(shown, listed),
         decided=_previews(welcomes.decided(g.session, limit=DECISIONS), listed),
         count=welcomes.count_waiting(g.session),
+        waiting_broadcasts=approval.count_waiting(g.session),
         waiting_cards=_card_previews(cards.waiting_for_review(g.session, limit=PAGE), listed),
         decided_cards=_card_previews(cards.decided(g.session, limit=DECISIONS), listed),
         card_forms=card_forms or {},

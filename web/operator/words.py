@@ -95,6 +95,7 @@ TASK_KINDS: dict[str, Any] = {
     "long_job": _l("批量任务"),
     "count_traffic": _l("统计积压的流量"),
     "count_standings": _l("名次"),
+    "freeze_broadcast": _l("准备群发名单"),
     "preview_broadcast": _l("试发群发"),
     "ask_mass_quota": _l("查询当天的群发次数"),
 }
@@ -242,7 +243,6 @@ ACTIONS: dict[str, Any] = {
     "slogan.reject": _l("驳回口号"),
     "broadcast.pause": _l("暂停群发"),
     "broadcast.resume": _l("继续群发"),
-    "broadcast.cancel": _l("取消群发"),
     "broadcast.still_wanted": _l("过了时间的群发仍要发"),
     "broadcast.ask": _l("核对结果未知的一批"),
     "digest.add": _l("新建合集"),
