@@ -25,6 +25,8 @@ IN_FLIGHT = 32
 SLOTS = 4
 NEVER_SEEN = 0.01
 """Of all recipients, for how many we may not know what the platform never heard of (BC-13)."""
+SECOND_TRY_S = 12.0
+"""So long the answer of a call and a new token may take together."""
 FINAL = frozenset({"sent", "rejected", "unknown", "skipped", "cancelled"})
 
 Told = tuple[str, str]
@@ -150,12 +152,26 @@ def judge(evidence: Evidence, *, never_seen: int | None = None) -> list[str]:
     ]
     if evidence.left_out:
         wrong.append(f"{evidence.left_out} people had to be left out by the platform")
-    wrong += [f"after the stop of {halt}: {call}" for halt in evidence.halts for call in calls if halt.forbids(call)]
+    wrong += [
+        f"after the stop of {halt}: {call}"
+        for halt in evidence.halts
+        for call in calls
+        if halt.forbids(call) and not _is_second_try(call, calls, halt)
+    ]
     wrong += [f"{most} in flight from {owner}" for owner, most in in_flight(calls, rows).items() if most > IN_FLIGHT]
     unheard = unknown(calls, rows)["never seen"]
     if unheard > (len(rows) * NEVER_SEEN if never_seen is None else never_seen):
         wrong.append(f"{unheard} of {len(rows)} are unknown here and were never seen there")
     return wrong
+
+
+def _is_second_try(call: Call, calls: Sequence[Call], halt: Halt) -> bool:
+    """Whether it was refused and belongs to a call begun before: one with a rejected token is made with a new one."""
+    return not call.is_accepted and any(
+        (first.clientmsgid, first.told) == (call.clientmsgid, call.told)
+        and call.came - SECOND_TRY_S < first.came < halt.since + GRACE_S
+        for first in calls
+    )
 
 
 def _could_be_asked_for(row: Row) -> bool:
