@@ -21,21 +21,22 @@ from core.clock import SHANGHAI
 from tests.conftest import wait_until
 from tests.e2e.conftest import NewWindow
 from tests.e2e.machine import READY_S, Machine
-from tests.e2e.test_story import Phone, sign_up
+from tests.e2e.test_story import Phone, save_picture, sign_up
 from tests.e2e.window import DESK, PHONE, Window
 
 SENT_MS = 45_000
+EARLIER = timedelta(minutes=25)
+"""Enough for the other stories, and too little for a session to end when the clock is moved over it."""
 MASS_SEND = "/cgi-bin/message/mass/send"
 
 
 class Town:
-    """A machine with an operator, some hours before a month ends, with no hour in which nothing goes out."""
+    """A machine with an operator, `EARLIER` than a month ends, and no quiet hours at that time of night."""
 
     def __init__(self, machine: Machine, chromium: Chromium) -> None:
         self.machine = machine
         now = datetime.fromisoformat(machine.quanma("clock", "show")["now"]).astimezone(SHANGHAI)
-        self.month_ends = next_month(next_month(now))
-        self.advance(self.month_ends - timedelta(hours=6) - now)
+        self.advance(next_month(next_month(now)) - EARLIER - now)
         self.operator = Window(chromium, "operator", DESK)
         sign_up(self.operator, machine.quanma("operator", "invite", "小李")["url"], "运营小李")
         self.set_policy(quiet_from="03:00", quiet_until="03:01", week_most="4")
@@ -64,6 +65,10 @@ class Town:
         log = requests.get(f"{self.machine.sandbox_url}/sandbox/log", timeout=30).text
         lines = [json.loads(line) for line in log.splitlines() if '"mass"' in line]
         return [line for line in lines if line["kind"] == "mass" and words in json.dumps(line, ensure_ascii=False)]
+
+    def fan(self, name: str) -> Fan:
+        """Somebody who has not met the account yet."""
+        return Fan(self, self.sandbox("POST", "people", name=name)["openid"], name)
 
     def promises_hold(self) -> None:
         assert {check["name"]: check["rows"] for check in self.machine.quanma("check")["checks"] if check["rows"]} == {}
@@ -104,8 +109,7 @@ class Shop:
         self.code = machine.quanma("code", "add", self.id, "--label", "收银台")["url"]
         self.owner = new_window(f"owner of {name}", PHONE)
         sign_up(self.owner, machine.quanma("merchant", "invite", self.id, "店主")["url"], f"店主{self.id}")
-        made = town.sandbox("POST", "people", people=[{"name": f"{name}客{n}"} for n in range(1, fans + 1)])["people"]
-        self.fans = [Fan(town, one["openid"], one["name"]) for one in made]
+        self.fans = [town.fan(f"{name}客{n}") for n in range(1, fans + 1)]
         for fan in self.fans:
             fan.scan(self.code)
 
@@ -118,6 +122,18 @@ class Shop:
             self.owner.page.locator(f"select[name={field}]").select_option(value)
         self.owner.press("保存，看看能到多少人")
         return self.owner.page.url
+
+    def write_item(self, title: str, cover: Path) -> None:
+        """An article for the next digest, submitted."""
+        self.owner.visit(f"{self.town.machine.url}/merchant/broadcasts")
+        self.owner.press("写一条群发")
+        self.owner.page.get_by_text("图文", exact=True).click()
+        self.owner.page.get_by_text("放进合集", exact=True).click()
+        self.owner.fill(name=title, title=title, summary="街坊的消息", body="欢迎来坐坐。")
+        self.owner.page.locator("input[type=file]").set_input_files(cover)
+        expect(self.owner.page.locator(".picture-shown")).to_be_visible(timeout=SENT_MS)
+        self.owner.press("保存，看看能到多少人")
+        self.submit()
 
     def expect_forecast(self, *, reached: int, audience: int, **routes: int) -> None:
         page = self.owner.page
@@ -158,10 +174,10 @@ def next_month(moment: datetime) -> datetime:
     return (moment.replace(day=1) + timedelta(days=32)).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
 
 
-def agree(window: Window, button: str) -> None:
-    """Press a button that asks first, and say yes."""
+def agree(window: Window, button: str, *, answer: str = "") -> None:
+    """Press a button that asks first, and say yes, in the same words unless others are given."""
     window.page.get_by_role("button", name=button, exact=True).first.click()
-    window.page.get_by_role("dialog").get_by_role("button", name=button, exact=True).click()
+    window.page.get_by_role("dialog").get_by_role("button", name=answer or button, exact=True).click()
     expect(window.page.get_by_role("dialog")).to_have_count(0)
     window.page.wait_for_load_state()
     window.look()
@@ -309,17 +325,90 @@ def test_whoever_has_no_slot_left_is_told_at_the_next_hello(town: Town, new_wind
     said = come.read()[greeted:]
     assert len(said) == 2
     assert "第二条" in said[-1]
+    shop.owner.page.wait_for_timeout(1_100)  # events are told to the second
     come.say("你好")
     come.scan(shop.code)
-    wait.say(shop.name)
     shop.owner.page.wait_for_timeout(4_000)
     assert come.times("第二条") == 1
     shop.owner.visit(f"{path}/report")
-    expect(shop.owner.page.locator(".stat", has_text="已被微信接收")).to_contain_text(re.compile(r"\b1\b"))
+    for name in ("已被微信接收", "等下次来访", "在聊天里回了话", "7 天内来过"):
+        expect(shop.owner.page.locator(".stat", has_text=name)).to_contain_text(f"{name} 1", use_inner_text=True)
     wait.scan(shop.code)
     shop.report(path, "已发完")
     assert [fan.times("第二条") for fan in shop.fans] == [1, 1]
     town.set_policy(slots_kept="1")
+
+
+def test_no_slot_of_one_month_is_used_in_the_next(town: Town, new_window: NewWindow) -> None:
+    """With the clock moved; the fans have two slots a month, and used one of this month's."""
+    shop = Shop(town, new_window, "月月红花店", fans=3)
+    town.set_policy(slots_kept="2")
+    shop.report(shop.send("玫瑰开了", name="玫瑰"), "已发完")
+    path = shop.write("月季开了", name="月季")
+    shop.expect_forecast(reached=3, audience=3, mass=3)
+    shop.submit()
+    ends = next_month(town.now())
+    town.advance(ends - timedelta(seconds=110) - town.now())
+    approve(town, shop.name, "能到 3 人")
+    shop.report(path, "正在发")
+    shop.owner.page.wait_for_timeout(4_000)
+    assert town.now() < ends
+    assert town.mass_sends("月季开了") == []
+
+    town.advance(ends + timedelta(seconds=121) - town.now())
+    shop.wait_for("月季开了")
+    shop.report(path, "已发完")
+    (told,) = town.mass_sends("月季开了")
+    assert datetime.fromisoformat(told["at"]) > ends
+    assert sorted(told["delivered"]) == sorted(fan.openid for fan in shop.fans)
+    # Of the new month's slots one is used: with one a month nothing is left, with two one more message comes.
+    town.set_policy(slots_kept="3")
+    shop.write("茉莉开了", name="茉莉")
+    shop.expect_forecast(reached=3, audience=3, hello=3)
+    town.set_policy(slots_kept="2")
+    shop.submit()
+    approve(town, shop.name, "能到 3 人")
+    shop.wait_for("茉莉开了")
+    town.set_policy(slots_kept="1")
+
+
+def test_a_digest_shows_everybody_only_their_own_shops(town: Town, new_window: NewWindow, tmp_path: Path) -> None:
+    cover = save_picture(tmp_path / "cover.jpg")
+    bakery, cobbler = (Shop(town, new_window, name, fans=2) for name in ("面包房", "修鞋铺"))
+    both = [town.fan(f"两家的客{n}") for n in (1, 2)]
+    for fan in both:
+        fan.scan(bakery.code)
+        fan.scan(cobbler.code)
+    titles = {bakery: "新出炉的面包", cobbler: "修鞋铺搬家了"}
+    for shop, title in titles.items():
+        shop.write_item(title, cover)
+        approve(town, shop.name, title)
+
+    operator = town.operator
+    operator.visit(f"{town.machine.url}/operator/digests")
+    operator.fill(name="本周合集")
+    operator.press("开始挑内容")
+    for title in titles.values():
+        operator.press(f"加进“{title}”")
+    expect(operator.page.locator("#reach .stat").first).to_contain_text("6", timeout=SENT_MS)
+    operator.look()
+    agree(operator, "确认并发送", answer="确认")
+
+    def saw() -> list[list[int]]:
+        everybody = [*bakery.fans, *cobbler.fans, *both]
+        return [[fan.times(title) for title in titles.values()] for fan in everybody]
+
+    expected = [[1, 0], [1, 0], [0, 1], [0, 1], [1, 1], [1, 1]]
+    wait_until(lambda: saw() == expected, seconds=SENT_MS / 1000, what="the digest")
+    operator.visit(operator.page.url)
+    operator.follow("看进度")
+    expect(operator.page.locator(".job-head")).to_contain_text("已发完", timeout=SENT_MS)
+    operator.look()
+    bakery.owner.visit(f"{town.machine.url}/merchant/broadcasts")
+    bakery.owner.page.locator(".row-list a", has_text=titles[bakery]).click()
+    expect(bakery.owner.page.locator("main")).to_contain_text("您的 4 位粉丝，已被微信接收")
+    bakery.owner.look()
+    assert saw() == expected
 
 
 def say(phone: Phone, words: str) -> None:
