@@ -57,6 +57,7 @@ def test_a_broadcast_reaches_nobody_twice_whatever_dies(run: Runs) -> None:
     # One death may cost as many as were in flight, which of so few is more than one in a hundred (BC-13).
     in_flight = sum(one.windows for one in done.kills if one.way != "parent")
     assert done.judged(never_seen=in_flight) == []
+    assert {"pause", "redis wiped", "postgres restarted", *(f"storm of {one}" for one in STORMS)} <= done.deeds
 
 
 def test_a_sender_that_tries_again_is_seen(run: Runs) -> None:
