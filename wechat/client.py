@@ -6,7 +6,9 @@ recurse on a bad token, ignore timeouts and show secrets in exceptions. Never ca
 
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, TypeVar, assert_never
@@ -18,7 +20,7 @@ from core.database import Database
 from core.runtime import Runtime
 from core.settings import Settings
 from wechat import limits, mass
-from wechat.errors import BadRequest, NoSuchMenu, OutcomeUnknown, TokenRejected
+from wechat.errors import BadRequest, NoSuchMenu, OutcomeUnknown, TokenRejected, TooLate
 from wechat.mass import DraftArticle, MassAccepted, MassContent, MassState, Quota
 from wechat.replies import ImageReply, NewsReply, Reply, TextReply
 from wechat.tokens import Token, TokenEndpoint, TokenStore
@@ -36,6 +38,21 @@ _PAUSES_WHEN_BUSY: Final = (0.2, 0.8)
 _CUSTOM_SEND: Final = "cgi-bin/message/custom/send"
 
 T = TypeVar("T")
+
+_begin_by: ContextVar[float | None] = ContextVar("begin_by", default=None)
+
+
+@contextmanager
+def begin_by(moment: float) -> Iterator[None]:
+    """Within, no call goes out after this moment of `time.monotonic()`: it raises `TooLate` instead.
+
+    Getting a token may take as long as a call of its own.
+    """
+    before = _begin_by.set(moment)
+    try:
+        yield
+    finally:
+        _begin_by.reset(before)
 
 
 @dataclass(frozen=True)
@@ -368,6 +385,8 @@ class _Calls(wechatpy.client.WeChatClient):  # type: ignore[misc]  # wechatpy ha
         path = f"cgi-bin/{url_or_endpoint}"
 
         def once(token: Token) -> dict[str, Any]:
+            if (moment := _begin_by.get()) is not None and time.monotonic() > moment:
+                raise TooLate(path, "not begun in time")
             return self._transport.call(
                 method.upper(),
                 path,

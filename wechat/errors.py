@@ -59,6 +59,10 @@ class WaitAMinute(Refused):
     """Too fast, or the platform could not be reached at all: the same call may succeed in a minute."""
 
 
+class TooLate(Refused):
+    """Not begun, since the time in which it was to begin had gone by (`begin_by`)."""
+
+
 class QuotaSpent(Refused):
     """The day's, the month's or the account's allowance is used up: stop until it is renewed."""
 

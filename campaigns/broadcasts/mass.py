@@ -27,6 +27,8 @@ from wechat.mass import MassContent
 REMEMBERED: Final = timedelta(hours=23)
 """For how long a repetition is safe: an hour less than the platform remembers a clientmsgid."""
 LEASE: Final = "interval '60 s'"
+ASK_AGAIN: Final = "interval '65 s'"
+"""The platform refuses a clientmsgid that it was asked about less than a minute ago."""
 MONTH_QUOTA_CODE: Final = 45028
 
 log = structlog.get_logger(__name__)
@@ -120,7 +122,7 @@ def _commit(session: Session, batch: Row[Any], openids: Sequence[str], owner: st
     session.execute(
         text(f"""
             UPDATE send_batch SET {state} attempt = attempt + 1, owner = :owner, repeat_asked = false,
-                   lease_until = clock_timestamp() + {LEASE}, not_before = clock_timestamp() + {LEASE}
+                   lease_until = clock_timestamp() + {LEASE}, not_before = clock_timestamp() + {ASK_AGAIN}
             WHERE id = :id"""),
         {"id": batch.id, "owner": owner, **({} if is_repeat else {"size": len(openids)})},
     )
@@ -158,7 +160,7 @@ def record(session: Session, call: MassCall, answer: Answer, now: datetime) -> N
     elif verdict in {Verdict.WRONG, Verdict.NOBODY, Verdict.CLOSED}:
         _reject(session, call, answer)
     else:
-        wait = {Verdict.WAIT: "60 s", Verdict.NOT_CALLED: "0 s"}.get(verdict, "30 s")
+        wait = {Verdict.WAIT: "65 s", Verdict.NOT_CALLED: "0 s"}.get(verdict, "30 s")
         _put_back(session, call.batch_id, wait, attempt=call.attempt)
         if answer.errcode == MONTH_QUOTA_CODE:
             calls.close_day(session, now)

@@ -29,7 +29,7 @@ from campaigns.broadcasts.reach import RESERVED_FOR_ANSWERS
 from campaigns.broadcasts.verdict import Answer, Verdict, of
 from core.database import Role
 from core.runtime import Runtime
-from wechat.client import WeChatClient, client_of
+from wechat.client import WeChatClient, begin_by, client_of
 from wechat.replies import Reply
 
 IN_FLIGHT: Final = 32
@@ -182,7 +182,8 @@ class Sender:
     def _call(self, call: Call, committed: float) -> Answer:
         if time.monotonic() - committed > TOO_OLD_S:
             return Answer(Verdict.NOT_CALLED)
-        answer = of(lambda: call.send(self._client))
+        with begin_by(committed + TOO_OLD_S):
+            answer = of(lambda: call.send(self._client))
         if answer.verdict is Verdict.WAIT:
             self._rests_until = time.monotonic() + BREATHER_S
         return answer

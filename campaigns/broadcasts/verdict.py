@@ -14,6 +14,7 @@ from wechat.errors import (
     RecipientRefused,
     Refused,
     TokenRejected,
+    TooLate,
     WaitAMinute,
     WeChatError,
 )
@@ -68,6 +69,8 @@ def of(send: Callable[[], int | None]) -> Answer:
 
 def _meaning(error: WeChatError) -> Verdict:
     match error:
+        case TooLate():
+            return Verdict.NOT_CALLED
         case WaitAMinute():
             return Verdict.WAIT
         case RecipientRefused():

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from datetime import datetime, time, timedelta
+from time import sleep
 
 import pytest
 from sqlalchemy import text
@@ -24,6 +25,7 @@ from tests.broadcasting import (
     without_quiet_hours,
 )
 from tests.conftest import Sandbox, advance
+from wechat.tokens import Token, TokenStore
 
 WORDS = "今天新到明前茶"
 
@@ -110,6 +112,28 @@ def test_a_call_that_was_committed_too_long_ago_is_not_begun(
     assert shop.states(broadcast_id) == Counter(planned=3)
     with connected.transaction(Role.PLATFORM) as session:
         assert set(session.scalars(text("SELECT used FROM message_window"))) == {0}
+
+
+def test_a_call_that_waits_for_a_new_token_for_too_long_is_not_begun_again(
+    shop: Shop, connected: Runtime, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody may have said stop meanwhile."""
+    shop.fans(1, asking=True)
+    broadcast_id = shop.started()
+    renew = TokenStore.replacement
+
+    def slowly(store: TokenStore, token: Token) -> Token:
+        renewed = renew(store, token)
+        sleep(sending.TOO_OLD_S)
+        return renewed
+
+    monkeypatch.setattr(TokenStore, "replacement", slowly)
+    misbehave(sandbox, CUSTOM, errcode=40001)
+    send(connected)
+    with connected.transaction(Role.PLATFORM) as session:
+        outcomes = session.scalars(text("SELECT outcome FROM send_attempt WHERE moment = 'after' ORDER BY id")).all()
+    assert outcomes == ["not_called", "sent"]
+    assert shop.states(broadcast_id) == Counter(sent=1)
 
 
 def test_who_mutes_or_leaves_between_planning_and_calling_gets_nothing(

@@ -192,6 +192,8 @@ class SendingRun:
         # Early enough that there is something to disturb.
         for deed in rest:
             plan.insert(self.chance.randrange(max(len(plan) * 2 // 3, 1)), deed)
+        frozen = "SELECT count(*) FROM broadcast WHERE started_at IS NOT NULL"
+        self._wait_until(lambda: self._ask(frozen) == len(self.words) + 1, "the freezing of all broadcasts")
         self._wait_for_senders("broadcast_recipient")
         self.cancel_one()
         for deed in plan:
@@ -408,6 +410,11 @@ class SendingRun:
         found = violations(self.live.runtime.database)
         evidence = Evidence(self.calls, self.rows, self.halts, left_out(log))
         return judge(evidence, never_seen=never_seen) + [f"check {name}: {found[name]}" for name in found]
+
+    @property
+    def deeds(self) -> set[str]:
+        """What was done to it."""
+        return set(self.nemesis.deeds)
 
     def deaths(self, held: str) -> int:
         """How many died with calls of this kind under way; a worker whose horse lives on is not among them."""

@@ -23,8 +23,8 @@ SOAK = "QUANMA_SOAK"
 STORMS = (45009, -1, 40001)
 
 SMALL = Scale(
-    asking=320, others=40, batch=10, workers=2, kills=4, mass_kills=2, storms=STORMS, pauses=1, loses_servers=True,
-    window_ms=700, mass_ms=2_000, every=(0.1, 0.5), is_hurried=True, patience_s=120,
+    asking=480, others=40, batch=10, workers=2, kills=4, mass_kills=2, storms=STORMS, pauses=1, loses_servers=True,
+    window_ms=1_000, mass_ms=2_000, every=(0.1, 0.5), is_hurried=True, patience_s=120,
 )  # fmt: skip
 LARGE = Scale(
     asking=7_000, others=1_500, batch=100, workers=4, kills=26, mass_kills=10, storms=STORMS * 2, pauses=4,
@@ -53,7 +53,11 @@ def run(test_home: Path, worker_number: int, nemesis: Nemesis, chance: random.Ra
 
 
 def test_a_broadcast_reaches_nobody_twice_whatever_dies(run: Runs) -> None:
-    assert run(SMALL).judged() == []
+    done = run(SMALL)
+    # One death may cost as many as were in flight, which of so few is more than one in a hundred (BC-13).
+    in_flight = sum(one.windows for one in done.kills if one.way != "parent")
+    assert done.judged(never_seen=in_flight) == []
+    assert {"pause", "redis wiped", "postgres restarted", *(f"storm of {one}" for one in STORMS)} <= done.deeds
 
 
 def test_a_sender_that_tries_again_is_seen(run: Runs) -> None:

@@ -49,6 +49,7 @@ def address(runtime: Runtime) -> Iterator[str]:
         g.staff = SignedIn(1, "王小明", StaffRole.OPERATOR, None, 1)
         g.shop_name = "老王豆浆"
         g.waiting_approvals = 3
+        g.foreign_sends = 1
         form = blank(label="收银台", kind="door", notify=True)
         form.refuse(Invalid("已经有一个同名的二维码，请换个名称。", field="label"))
         days = [f"11月{day}日" for day in range(9, 23)]
