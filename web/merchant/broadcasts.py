@@ -394,6 +394,7 @@ def copy(broadcast_id: int) -> ResponseReturnValue:
 @limiter.limit("10 per minute")
 def test(broadcast_id: int) -> ResponseReturnValue:
     """Show it to one of one's own people, in WeChat."""
+    broadcast = _own(broadcast_id)
     wanted = read_query(TrialForm)
     try:
         tester = previews.ask(
@@ -406,7 +407,7 @@ def test(broadcast_id: int) -> ResponseReturnValue:
     except NotFound:
         raise
     except BusinessError as refusal:
-        return _page(_own(broadcast_id), refusal), refusal.status
+        return _page(broadcast, refusal), refusal.status
     record("broadcast.test", f"broadcast:{broadcast_id}", staff_id=tester.staff_id)
     flash(_("正在发给%(name)s，过几秒看看微信。", name=tester.name), "good")
     return redirect(f"{HOME}/{broadcast_id}", 303)
