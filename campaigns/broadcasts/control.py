@@ -25,6 +25,8 @@ ERRORS_IN_ROW: Final = 5
 """So many refusals of the account itself, one after another, stop all sending (BC-17)."""
 BREAK: Final = timedelta(seconds=60)
 """For how long sending rests when answers stay out (F17)."""
+REMEMBERED: Final = timedelta(hours=23)
+"""For how long a batch may be asked for again: an hour less than the platform remembers a clientmsgid."""
 RESET_AT: Final = time(0, 5)
 """When the platform's daily counters are surely new."""
 
@@ -128,7 +130,7 @@ def tidy(session: Session, now: datetime) -> None:
             WHERE paused_at IS NOT NULL AND resume_at <= :now"""),
         {"now": now},
     )
-    if has_work(session):
+    if has_work(session, now):
         _wake(session)
 
 
@@ -194,13 +196,24 @@ def finish(session: Session) -> list[int]:
     return list(done.scalars())
 
 
+# One question for each index: the end of a long broadcast is not looked for among a million settled rows. A planned
+# row with a batch is as open as its batch.
 _DONE: Final = """
     AND NOT EXISTS (SELECT 1 FROM broadcast_recipient r
-                    WHERE r.broadcast_id = c.id AND r.state IN ('planned', 'claimed', 'calling'))"""
+                    WHERE r.broadcast_id = c.id AND r.state = 'planned' AND r.route = 'window')
+    AND NOT EXISTS (SELECT 1 FROM broadcast_recipient r WHERE r.broadcast_id = c.id
+                    AND r.state = 'planned' AND r.route = 'mass' AND r.batch_id IS NULL)
+    AND NOT EXISTS (SELECT 1 FROM broadcast_recipient r
+                    WHERE r.broadcast_id = c.id AND r.state = 'planned' AND r.route = 'hello')
+    AND NOT EXISTS (SELECT 1 FROM broadcast_recipient r
+                    WHERE r.broadcast_id = c.id AND r.state IN ('claimed', 'calling'))
+    AND NOT EXISTS (SELECT 1 FROM send_batch s
+                    WHERE s.broadcast_id = c.id AND s.state IN ('planned', 'claimed', 'calling'))"""
 
 
-def has_work(session: Session) -> bool:
-    """Whether a sender would find anything to do."""
+def has_work(session: Session, now: datetime) -> bool:
+    """Whether a sender would find anything to do; at night mass sends are nothing to do."""
+    is_quiet = bank.policy(session).is_quiet(now)
     return bool(
         session.execute(
             text("""
@@ -208,15 +221,17 @@ def has_work(session: Session) -> bool:
                     SELECT 1 FROM broadcast b WHERE b.state = 'running' AND (
                         EXISTS (SELECT 1 FROM broadcast_recipient r WHERE r.broadcast_id = b.id
                                 AND r.state = 'planned' AND r.route = 'window')
-                        OR EXISTS (SELECT 1 FROM broadcast_recipient r WHERE r.broadcast_id = b.id
-                                   AND r.state = 'planned' AND r.route = 'mass' AND r.batch_id IS NULL)
-                        OR EXISTS (SELECT 1 FROM send_batch s WHERE s.broadcast_id = b.id AND s.state = 'planned'
-                                   AND coalesce(s.not_before <= clock_timestamp(), true)))
+                        OR NOT :is_quiet AND (
+                            EXISTS (SELECT 1 FROM broadcast_recipient r WHERE r.broadcast_id = b.id
+                                    AND r.state = 'planned' AND r.route = 'mass' AND r.batch_id IS NULL)
+                            OR EXISTS (SELECT 1 FROM send_batch s WHERE s.broadcast_id = b.id AND s.state = 'planned'
+                                       AND coalesce(s.not_before <= clock_timestamp(), true))))
                     UNION ALL
                     SELECT 1 FROM send_batch s, quota_policy p
-                    WHERE s.state = 'unknown' AND (s.repeat_asked OR p.repeats_unknown)
-                      AND s.not_before <= clock_timestamp()
-                      AND coalesce(s.lease_until <= clock_timestamp(), true))""")
+                    WHERE s.state = 'unknown' AND (s.repeat_asked OR p.repeats_unknown) AND NOT :is_quiet
+                      AND s.not_before <= clock_timestamp() AND s.month = :month AND s.called_at > :since
+                      AND coalesce(s.lease_until <= clock_timestamp(), true))"""),
+            {"is_quiet": is_quiet, "month": bank.month_of(now), "since": now - REMEMBERED},
         ).scalar_one()
     )
 

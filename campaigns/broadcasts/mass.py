@@ -24,8 +24,6 @@ from core.errors import BusinessError
 from wechat.client import WeChatClient
 from wechat.mass import MassContent
 
-REMEMBERED: Final = timedelta(hours=23)
-"""For how long a repetition is safe: an hour less than the platform remembers a clientmsgid."""
 LEASE: Final = "interval '60 s'"
 ASK_AGAIN: Final = "interval '65 s'"
 """The platform refuses a clientmsgid that it was asked about less than a minute ago."""
@@ -77,7 +75,7 @@ def _begin_next(session: Session, owner: str, policy: Policy, now: datetime) -> 
         dissolve(session, batch.id)
         return None
     if not calls.spend(session, merchant_id=batch.merchant_id, now=now):
-        _put_back(session, batch.id, "10 s")
+        _put_back(session, batch.id, "30 s")
         return None
     return _commit(session, batch, people, owner, is_repeat=False)
 
@@ -91,7 +89,7 @@ def _begin_repeat(session: Session, owner: str, policy: Policy, now: datetime) -
         return None
     batch = session.execute(
         _CLAIM_UNKNOWN,
-        {"since": now - REMEMBERED, "always": policy.repeats_unknown, "month": bank.month_of(now)},
+        {"since": now - control.REMEMBERED, "always": policy.repeats_unknown, "month": bank.month_of(now)},
     ).one_or_none()
     if batch is None:
         return None
@@ -249,7 +247,7 @@ def ask_to_repeat(session: Session, batch_id: int, *, now: datetime) -> None:
     statement = text("""
         UPDATE send_batch SET repeat_asked = true, not_before = greatest(not_before, clock_timestamp())
         WHERE id = :id AND state = 'unknown' AND called_at > :since RETURNING id""")
-    if session.scalar(statement, {"id": batch_id, "since": now - REMEMBERED}) is None:
+    if session.scalar(statement, {"id": batch_id, "since": now - control.REMEMBERED}) is None:
         raise NotToRepeat
     session.info.setdefault("queues", set()).add(control.QUEUE)
 
