@@ -224,6 +224,7 @@ def test_a_report_is_noted_once_and_makes_no_follower(runtime: Runtime, street: 
     assert rows(runtime, "SELECT count(*) FROM follower") == [(0,)]
 
 
+@pytest.mark.plants_violation
 def test_a_send_from_the_console_counts_for_everybody_until_it_is_labelled(
     runtime: Runtime, street: Neighbourhood, inbox: Inbox, ann: str, tea: Code
 ) -> None:
@@ -256,6 +257,7 @@ def test_a_send_from_the_console_counts_for_everybody_until_it_is_labelled(
     assert [row[2:] for row in told(runtime)[1:3]] == [(True, True, "everybody"), (True, False, "some")]
 
 
+@pytest.mark.plants_violation
 @pytest.mark.parametrize("state", ["calling", "unknown"])
 def test_one_that_may_be_ours_waits_until_that_is_known(
     runtime: Runtime, street: Neighbourhood, inbox: Inbox, tea: Code, state: str
