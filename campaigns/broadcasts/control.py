@@ -227,8 +227,9 @@ def has_work(session: Session, now: datetime) -> bool:
                             OR EXISTS (SELECT 1 FROM send_batch s WHERE s.broadcast_id = b.id AND s.state = 'planned'
                                        AND coalesce(s.not_before <= clock_timestamp(), true))))
                     UNION ALL
-                    SELECT 1 FROM send_batch s, quota_policy p
-                    WHERE s.state = 'unknown' AND (s.repeat_asked OR p.repeats_unknown) AND NOT :is_quiet
+                    SELECT 1 FROM send_batch s JOIN broadcast b ON b.id = s.broadcast_id CROSS JOIN quota_policy p
+                    WHERE b.state IN ('running', 'finished') AND s.state = 'unknown'
+                      AND (s.repeat_asked OR p.repeats_unknown) AND NOT :is_quiet
                       AND s.not_before <= clock_timestamp() AND s.month = :month AND s.called_at > :since
                       AND coalesce(s.lease_until <= clock_timestamp(), true))"""),
             {"is_quiet": is_quiet, "month": bank.month_of(now), "since": now - REMEMBERED},

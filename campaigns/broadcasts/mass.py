@@ -83,7 +83,7 @@ def _begin_next(session: Session, owner: str, policy: Policy, now: datetime) -> 
 def _begin_repeat(session: Session, owner: str, policy: Policy, now: datetime) -> MassCall | None:
     """Ask again for a batch whose answer was lost: the same clientmsgid and the same people, or not at all.
 
-    Had it not arrived the first time it arrives now, so it keeps to the hours and to the month of its slots, too.
+    Had it not arrived the first time it arrives now, so it keeps to pauses, hours and the month of its slots.
     """
     if policy.is_quiet(now) or bank.is_near_boundary(now):
         return None
@@ -295,11 +295,12 @@ _CLAIM: Final = text(f"""
     RETURNING id, broadcast_id, merchant_id, variant, group_no, month, week, attempt, clientmsgid""")
 _CLAIM_UNKNOWN: Final = text("""
     SELECT s.id, s.broadcast_id, s.merchant_id, s.variant, s.group_no, s.month, s.week, s.attempt, s.clientmsgid
-    FROM send_batch s
-    WHERE s.state = 'unknown' AND (s.repeat_asked OR :always) AND s.called_at > :since AND s.month = :month
+    FROM send_batch s JOIN broadcast b ON b.id = s.broadcast_id
+    WHERE b.state IN ('running', 'finished') AND s.state = 'unknown'
+      AND (s.repeat_asked OR :always) AND s.called_at > :since AND s.month = :month
       AND s.not_before <= clock_timestamp() AND coalesce(s.lease_until <= clock_timestamp(), true)
       AND EXISTS (SELECT 1 FROM sending_state WHERE paused_at IS NULL)
-    ORDER BY s.not_before LIMIT 1 FOR UPDATE SKIP LOCKED""")
+    ORDER BY s.not_before LIMIT 1 FOR UPDATE OF s SKIP LOCKED""")
 # A digest's fan may have muted any of the merchants in its composition.
 _MUTED: Final = """
     fan.muted_at IS NOT NULL OR fan.erased_at IS NOT NULL OR r.merchant_id IS NULL AND EXISTS (

@@ -280,6 +280,26 @@ def test_without_the_policy_a_lost_batch_waits_for_a_click(shop: Shop, connected
     assert max(shop.deliveries().values()) == 1
 
 
+def test_a_lost_batch_of_a_paused_broadcast_is_not_asked_for(shop: Shop, connected: Runtime, sandbox: Sandbox) -> None:
+    set_policy(connected, repeats_unknown=True, batch_size=4)
+    shop.fans(8)
+    broadcast_id = shop.started()
+    misbehave(sandbox, MASS, html=True)
+    sending.drain(connected)
+    with connected.transaction(Role.PLATFORM) as session:
+        control.pause(session, broadcast_id, by="merchant")
+    made = shop.calls()[MASS]
+    advance_platform(connected, sandbox)
+    repeat_soon(connected)
+    send(connected)
+    assert shop.calls()[MASS] == made
+    with connected.transaction(Role.PLATFORM) as session:
+        control.resume(session, broadcast_id, by="merchant")
+    repeat_soon(connected)
+    send(connected)
+    assert shop.states(broadcast_id) == Counter(sent=8)
+
+
 def test_what_names_another_batch_is_not_believed(shop: Shop, connected: Runtime, sandbox: Sandbox) -> None:
     shop.fans(4)
     shop.started("第一条")
