@@ -101,8 +101,22 @@ def with_database(url: str, name: str) -> str:
 
 
 def drop_database(urls: ServerUrls, name: str) -> None:
+    """Drop a database and whoever is connected to it.
+
+    An autovacuum at work in it belongs to the server's superuser, whom nobody else may send away: it is waited for.
+    """
+    statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
+    deadline = time.monotonic() + 60
     with psycopg.connect(plain(urls.database_url), autocommit=True) as connection:
-        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        while True:
+            try:
+                connection.execute(statement)
+            except psycopg.errors.InsufficientPrivilege:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
+            else:
+                return
 
 
 def create_database(urls: ServerUrls, name: str, *, template: str | None = None) -> str:
