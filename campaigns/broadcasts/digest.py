@@ -584,7 +584,7 @@ def _drop_lonely(session: Session, digest_id: int) -> None:
     groups = select(BroadcastRecipient.group_no, func.count()).where(
         BroadcastRecipient.broadcast_id == digest_id, BroadcastRecipient.route == Route.MASS
     )
-    sizes = {no: people for no, people in session.execute(groups.group_by(BroadcastRecipient.group_no))}
+    sizes = {row[0]: row[1] for row in session.execute(groups.group_by(BroadcastRecipient.group_no))}
     if lonely := [no for no, people in sizes.items() if people < SMALLEST_GROUP]:
         alone = update(BroadcastRecipient).where(
             BroadcastRecipient.broadcast_id == digest_id,
