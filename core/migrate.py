@@ -26,6 +26,9 @@ MODEL_MODULES = (
     "campaigns.models",
     "campaigns.broadcasts.models",
     "campaigns.broadcasts.digest_models",
+    "campaigns.coupons.models",
+    "campaigns.points.models",
+    "campaigns.referrals.models",
     "bot.models",
 )
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"

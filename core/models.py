@@ -144,6 +144,30 @@ class LongJobPart(Base):
     )
 
 
+class AnsweredCall(Base):
+    """What a call with a nonce was answered, so that the same call gets the same answer and does nothing again (CO-6).
+
+    `actor` is who called (`staff:7`, `owner:12`); written in the transaction of what the call does.
+    """
+
+    __tablename__ = "answered_call"
+    __table_args__ = (
+        CheckConstraint("num_nonnulls(merchant_id, follower_id) = 1", name="whose"),
+        Index("ix_answered_call_at", "at"),
+    )
+
+    actor: Mapped[str] = mapped_column(Text, primary_key=True, info=PLAIN)
+    route: Mapped[str] = mapped_column(Text, primary_key=True, info=PLAIN)
+    nonce: Mapped[str] = mapped_column(Text, primary_key=True, info=PLAIN)
+    merchant_id: Mapped[int | None] = mapped_column(BigInteger)
+    follower_id: Mapped[int | None] = mapped_column(BigInteger)
+    body_hash: Mapped[bytes] = mapped_column(LargeBinary, info=PLAIN)
+    status: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+    """0 while the call is under way."""
+    answer: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"), info=PLAIN)
+    at: Mapped[datetime] = mapped_column(Timestamp, server_default=text("app_now()"))
+
+
 class AuditLog(Base):
     """Who did what. Append-only and hash-chained by triggers (AU-9)."""
 

@@ -297,6 +297,8 @@ class StepPurpose(StrEnum):
     """The password was right; the code of the second factor is still to come."""
     CHOOSE = "choose"
     """WeChat says who it is; of several jobs one is still to be chosen."""
+    OWNER = "owner"
+    """An owner on the way to WeChat and back; a state of theirs never lets staff in, nor theirs an owner."""
 
 
 class SignInStep(Base):
@@ -304,8 +306,8 @@ class SignInStep(Base):
 
     __tablename__ = "sign_in_step"
     __table_args__ = (
-        CheckConstraint("purpose IN ('oauth', 'second_factor', 'choose')", name="purpose"),
-        CheckConstraint("(purpose = 'oauth') = (state_hash IS NOT NULL)", name="oauth"),
+        CheckConstraint("purpose IN ('oauth', 'second_factor', 'choose', 'owner')", name="purpose"),
+        CheckConstraint("(purpose IN ('oauth', 'owner')) = (state_hash IS NOT NULL)", name="oauth"),
         CheckConstraint("(purpose = 'second_factor') = (staff_id IS NOT NULL)", name="second_factor"),
         CheckConstraint("(purpose = 'choose') = (follower_id IS NOT NULL)", name="choose"),
         Index("ix_sign_in_step_browser_hash", "browser_hash"),
@@ -344,6 +346,42 @@ class RecoveryCode(Base):
     code_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True, info=PLAIN)
     staff_id: Mapped[int] = mapped_column(ForeignKey("staff.id"), index=True)
     used_at: Mapped[datetime | None] = mapped_column(Timestamp)
+
+
+class OwnerSession(Base):
+    """An owner's browser inside WeChat; the cookie's sha256 is the key. Without a follower it is a snapshot visitor,
+    who reads and writes nothing (AU-2)."""
+
+    __tablename__ = "owner_session"
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    token_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True, info=PLAIN)
+    follower_id: Mapped[int | None] = mapped_column(ForeignKey("follower.id"), index=True)
+    created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
+    last_seen_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
+    expires_at: Mapped[datetime] = mapped_column(Timestamp, index=True)
+
+
+class OwnerProfile(Base):
+    """What an owner told of their own accord: a birthday without its year."""
+
+    __tablename__ = "owner_profile"
+    __table_args__ = (
+        CheckConstraint("(birth_month IS NULL) = (birth_day IS NULL)", name="birthday"),
+        CheckConstraint("birth_month BETWEEN 1 AND 12 AND birth_day BETWEEN 1 AND 31", name="birthday_range"),
+        Index(
+            "ix_owner_profile_birthday", "birth_month", "birth_day", postgresql_where=text("birth_month IS NOT NULL")
+        ),
+    )
+
+    follower_id: Mapped[int] = mapped_column(ForeignKey("follower.id"), primary_key=True, autoincrement=False)
+    birth_month: Mapped[int | None] = mapped_column(
+        SmallInteger, info=personal("birthday coupons", "until taken back or erased", basis="consent")
+    )
+    birth_day: Mapped[int | None] = mapped_column(
+        SmallInteger, info=personal("birthday coupons", "until taken back or erased", basis="consent")
+    )
+    consented_at: Mapped[datetime | None] = mapped_column(Timestamp)
 
 
 class NoticeKind(StrEnum):
