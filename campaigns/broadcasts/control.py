@@ -50,7 +50,7 @@ def resume(session: Session, broadcast_id: int, *, by: By) -> None:
     """Go on with what is still planned. A merchant cannot undo the operator's or the platform's pause."""
     condition = "AND paused_by = 'merchant'" if by == "merchant" else ""
     _step(session, broadcast_id, BroadcastState.RUNNING, "paused_by = NULL, pause_reason = ''", condition=condition)
-    _wake(session)
+    outbox.ring_after_commit(session, QUEUE)
 
 
 def cancel(session: Session, broadcast_id: int) -> None:
@@ -131,7 +131,7 @@ def tidy(session: Session, now: datetime) -> None:
         {"now": now},
     )
     if has_work(session, now):
-        _wake(session)
+        outbox.ring_after_commit(session, QUEUE)
 
 
 def _give_up_lost_calls(session: Session) -> None:
@@ -261,14 +261,10 @@ def hold_running(session: Session, reason: str) -> None:
 def resume_account(session: Session) -> None:
     """Send again; the first call goes alone, and the others follow if it succeeds."""
     session.execute(text("UPDATE sending_state SET paused_at = NULL, resume_at = NULL, reason = '', errors_in_row = 1"))
-    _wake(session)
+    outbox.ring_after_commit(session, QUEUE)
 
 
 def next_reset(now: datetime) -> datetime:
     """When the platform's daily counters have started anew."""
     tomorrow = now.astimezone(SHANGHAI).date() + timedelta(days=1)
     return datetime.combine(tomorrow, RESET_AT, SHANGHAI)
-
-
-def _wake(session: Session) -> None:
-    session.info.setdefault("queues", set()).add(QUEUE)

@@ -19,6 +19,7 @@ from campaigns.broadcasts.freezing import dissolve
 from campaigns.broadcasts.models import NotReached
 from campaigns.broadcasts.reach import SMALLEST_MASS
 from campaigns.broadcasts.verdict import Answer, Verdict
+from core import outbox
 from core.clock import business_day
 from core.errors import BusinessError
 from wechat.client import WeChatClient
@@ -249,7 +250,7 @@ def ask_to_repeat(session: Session, batch_id: int, *, now: datetime) -> None:
         WHERE id = :id AND state = 'unknown' AND called_at > :since RETURNING id""")
     if session.scalar(statement, {"id": batch_id, "since": now - control.REMEMBERED}) is None:
         raise NotToRepeat
-    session.info.setdefault("queues", set()).add(control.QUEUE)
+    outbox.ring_after_commit(session, control.QUEUE)
 
 
 def settle_by_reports(session: Session, now: datetime) -> None:
