@@ -13,7 +13,7 @@ from typing import Any, Final
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
-from campaigns.broadcasts import mass, outgoing, sending, verdict
+from campaigns.broadcasts import attempts, mass, outgoing, sending, verdict
 from campaigns.broadcasts.models import NotReached, RecipientState
 from campaigns.broadcasts.reach import RESERVED_FOR_ANSWERS
 from campaigns.broadcasts.verdict import Answer, Verdict
@@ -86,7 +86,7 @@ def send_hello(runtime: Runtime, task: Task) -> None:
                 mass.stop_broadcast(session, call.broadcast_id, f"微信不接受这条内容（{answer.errcode}）")
             case _:
                 _settle(session, call, RecipientState.UNKNOWN, answer)
-        _note(session, call, "after", answer)
+        attempts.note(session, call.broadcast_id, call.attempt, follower_id=call.follower_id, answer=answer)
         sending.judge_account(session, [answer], runtime.now())
 
 
@@ -140,7 +140,7 @@ def _begin(session: Session, task: Task, *, now: datetime) -> _Call | None:
         _unclaim(session, who, waiting.broadcast_id)
         return None
     call = _Call(waiting.broadcast_id, who["follower_id"], calling.attempt, calling.window_id, fan.openid, reply)
-    _note(session, call, "before")
+    attempts.note(session, call.broadcast_id, call.attempt, follower_id=call.follower_id)
     return call
 
 
@@ -270,22 +270,6 @@ def _mark_unreachable(session: Session, call: _Call, answer: Answer) -> None:
             VALUES (:follower_id, 'window', app_now(), :errcode)
             ON CONFLICT (follower_id, channel) DO UPDATE SET since = excluded.since, errcode = excluded.errcode"""),
         {"follower_id": call.follower_id, "errcode": answer.errcode},
-    )
-
-
-def _note(session: Session, call: _Call, moment: str, answer: Answer | None = None) -> None:
-    """A line in the log of attempts, with what was agreed to be said (BC-15)."""
-    session.execute(
-        text("""
-            INSERT INTO send_attempt (broadcast_id, follower_id, attempt, moment, content_hash, outcome, errcode)
-            SELECT b.id, :follower_id, :attempt, :moment, b.content_hash, :outcome, CAST(:errcode AS integer)
-            FROM broadcast b WHERE b.id = :broadcast_id"""),
-        {
-            **_own(call),
-            "moment": moment,
-            "outcome": answer and answer.verdict,
-            "errcode": answer and answer.errcode,
-        },
     )
 
 

@@ -13,7 +13,7 @@ import structlog
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
-from campaigns.broadcasts import bank, calls, control, outgoing
+from campaigns.broadcasts import attempts, bank, calls, control, outgoing
 from campaigns.broadcasts.bank import Policy
 from campaigns.broadcasts.freezing import dissolve
 from campaigns.broadcasts.models import NotReached
@@ -125,27 +125,15 @@ def _commit(session: Session, batch: Row[Any], openids: Sequence[str], owner: st
             WHERE id = :id"""),
         {"id": batch.id, "owner": owner, **({} if is_repeat else {"size": len(openids)})},
     )
-    session.execute(
-        text("""
-            INSERT INTO send_attempt (broadcast_id, batch_id, attempt, moment, content_hash)
-            SELECT broadcast_id, id, attempt, 'before', (SELECT content_hash FROM broadcast b WHERE b.id = broadcast_id)
-            FROM send_batch WHERE id = :id"""),
-        {"id": batch.id},
-    )
+    attempt = batch.attempt + 1
+    attempts.note(session, batch.broadcast_id, attempt, batch_id=batch.id)
     words = outgoing.for_batch(session, batch.broadcast_id, variant=batch.variant, group_no=batch.group_no)
-    return MassCall(batch.id, batch.broadcast_id, batch.attempt + 1, batch.clientmsgid, openids, words, is_repeat)
+    return MassCall(batch.id, batch.broadcast_id, attempt, batch.clientmsgid, openids, words, is_repeat)
 
 
 def record(session: Session, call: MassCall, answer: Answer, now: datetime) -> None:
     """Write down what came of a mass call; safe to try again, and late answers of a lost call are taken, too."""
-    session.execute(
-        text("""
-            INSERT INTO send_attempt (broadcast_id, batch_id, attempt, moment, content_hash, outcome, errcode)
-            SELECT b.id, :batch, :attempt, 'after', b.content_hash, :outcome, :errcode
-            FROM broadcast b WHERE b.id = :broadcast"""),
-        {"batch": call.batch_id, "attempt": call.attempt, "broadcast": call.broadcast_id,
-         "outcome": answer.verdict, "errcode": answer.errcode},
-    )  # fmt: skip
+    attempts.note(session, call.broadcast_id, call.attempt, batch_id=call.batch_id, answer=answer)
     verdict = answer.verdict
     if verdict in {Verdict.SENT, Verdict.KNOWN}:
         if _is_of_another(session, call, answer.msg_id):
