@@ -124,7 +124,7 @@ class Sender:
         answers = list(self._answers)
         with self._runtime.transaction(Role.PLATFORM, statement_timeout_s=30) as session:
             now = self._runtime.now()
-            _record(session, answers, now)
+            record(session, answers, now)
             calls = self._commit_calls(session, now) if may_begin else []
         del self._answers[: len(answers)]
         committed = time.monotonic()
@@ -274,8 +274,8 @@ _ROW_STATES: Final = {
 }
 
 
-def _record(session: Session, answers: Sequence[tuple[Call, Answer]], now: datetime) -> None:
-    """Write down a turn's answers, in the order in which they came, and what they mean for all sending."""
+def record(session: Session, answers: Sequence[tuple[Call, Answer]], now: datetime) -> None:
+    """Write down answers, in the order in which they came, and what they mean for all sending."""
     windows = [(call, answer) for call, answer in answers if isinstance(call, WindowCall)]
     if windows:
         session.execute(
