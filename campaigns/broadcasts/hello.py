@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from campaigns.broadcasts import attempts, outgoing, sending, verdict
 from campaigns.broadcasts.models import NotReached
-from campaigns.broadcasts.reach import RESERVED_FOR_ANSWERS
+from campaigns.broadcasts.reach import MAY_GET, RESERVED_FOR_ANSWERS
 from campaigns.broadcasts.sending import WindowCall
 from campaigns.broadcasts.verdict import Answer, Verdict
 from core import outbox
@@ -165,7 +165,7 @@ def _take(session: Session, who: Mapping[str, int], broadcast_id: int) -> Row[An
     """From here on the call counts as made: one statement judges once more, takes the message out of a window of this
     merchant's conversation that has more than is kept for answers, and says `calling`."""
     return session.execute(
-        text("""
+        text(f"""
             WITH taken AS (
                 UPDATE message_window SET used = used + 1
                 WHERE inbox_id = (
@@ -177,12 +177,10 @@ def _take(session: Session, who: Mapping[str, int], broadcast_id: int) -> Row[An
                               AND b.started_at + b.hello_days * interval '1 day' > app_now())
                   AND EXISTS (SELECT 1 FROM sending_state s WHERE s.paused_at IS NULL)
                   AND EXISTS (
-                      SELECT 1 FROM fan f JOIN follower w ON w.id = f.follower_id
-                      WHERE f.follower_id = :follower_id AND f.merchant_id = :merchant_id AND f.muted_at IS NULL
-                        AND f.erased_at IS NULL AND w.status = 'following' AND w.openid IS NOT NULL
-                        AND NOT EXISTS (SELECT 1 FROM opt_out o WHERE o.follower_id = w.id)
-                        AND NOT EXISTS (SELECT 1 FROM unreachable u WHERE u.follower_id = w.id
-                                        AND u.channel = 'window' AND u.since >= w.last_seen_at))
+                      SELECT 1 FROM fan JOIN follower f ON f.id = fan.follower_id
+                      WHERE fan.follower_id = :follower_id AND fan.merchant_id = :merchant_id AND {MAY_GET}
+                        AND NOT EXISTS (SELECT 1 FROM unreachable u WHERE u.follower_id = f.id
+                                        AND u.channel = 'window' AND u.since >= f.last_seen_at))
                 RETURNING inbox_id)
             UPDATE broadcast_recipient r
             SET state = 'calling', attempt = r.attempt + 1, window_id = taken.inbox_id,

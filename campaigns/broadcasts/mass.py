@@ -17,7 +17,7 @@ from campaigns.broadcasts import attempts, bank, calls, control, outgoing
 from campaigns.broadcasts.bank import Policy
 from campaigns.broadcasts.freezing import dissolve
 from campaigns.broadcasts.models import NotReached
-from campaigns.broadcasts.reach import SMALLEST_MASS
+from campaigns.broadcasts.reach import FOLLOWS, SMALLEST_MASS, WANTS_ANY, WANTS_MERCHANT
 from campaigns.broadcasts.verdict import Answer, Verdict
 from core import outbox
 from core.clock import business_day
@@ -279,7 +279,7 @@ _CLAIM: Final = text(f"""
         LEFT JOIN call_allotment a ON a.day = :day AND a.merchant_id = coalesce(s.merchant_id, 0)
         WHERE s.state = 'planned' AND b.state = 'running' AND coalesce(s.not_before <= clock_timestamp(), true)
           AND EXISTS (SELECT 1 FROM sending_state WHERE paused_at IS NULL)
-        ORDER BY coalesce(a.used, 0), a.last_called_at NULLS FIRST, b.started_at, s.no
+        ORDER BY {calls.TURN_ORDER}, b.started_at, s.no
         LIMIT 1 FOR UPDATE OF s SKIP LOCKED)
     RETURNING id, broadcast_id, merchant_id, variant, group_no, month, week, attempt, clientmsgid""")
 _CLAIM_UNKNOWN: Final = text("""
@@ -291,24 +291,22 @@ _CLAIM_UNKNOWN: Final = text("""
       AND EXISTS (SELECT 1 FROM sending_state WHERE paused_at IS NULL)
     ORDER BY s.not_before LIMIT 1 FOR UPDATE OF s SKIP LOCKED""")
 # A digest's fan may have muted any of the merchants in its composition.
-_MUTED: Final = """
-    fan.muted_at IS NOT NULL OR fan.erased_at IS NOT NULL OR r.merchant_id IS NULL AND EXISTS (
+_MUTED: Final = f"""
+    NOT ({WANTS_MERCHANT}) OR r.merchant_id IS NULL AND EXISTS (
         SELECT 1 FROM digest_group g JOIN broadcast i ON i.id = ANY(g.items)
         JOIN fan m ON m.merchant_id = i.merchant_id AND m.follower_id = r.follower_id
         WHERE g.digest_id = r.broadcast_id AND g.no = r.group_no
           AND (m.muted_at IS NOT NULL OR m.erased_at IS NOT NULL))"""
-_MAY_NOT: Final = f"""
-    f.status <> 'following' OR f.openid IS NULL OR {_MUTED}
-    OR EXISTS (SELECT 1 FROM opt_out o WHERE o.follower_id = r.follower_id)"""
+_MAY_NOT: Final = f"(NOT ({FOLLOWS} AND {WANTS_ANY}) OR {_MUTED})"
 _OF_BATCH: Final = """
     broadcast_recipient r JOIN follower f ON f.id = r.follower_id
     LEFT JOIN fan ON fan.merchant_id = r.merchant_id AND fan.follower_id = r.follower_id"""
 _WHO_LEFT: Final = text(f"""
     WITH gone AS (
         SELECT r.broadcast_id, r.follower_id,
-               CASE WHEN f.status <> 'following' OR f.openid IS NULL THEN '{NotReached.LEFT}'
+               CASE WHEN NOT ({FOLLOWS}) THEN '{NotReached.LEFT}'
                     WHEN {_MUTED} THEN '{NotReached.MUTED}' ELSE '{NotReached.OPTED_OUT}' END AS reason
-        FROM {_OF_BATCH} WHERE r.batch_id = :id AND r.state = 'planned' AND ({_MAY_NOT}))
+        FROM {_OF_BATCH} WHERE r.batch_id = :id AND r.state = 'planned' AND {_MAY_NOT})
     UPDATE broadcast_recipient r SET state = 'skipped', reason = gone.reason, batch_id = NULL, settled_at = app_now()
     FROM gone WHERE r.broadcast_id = gone.broadcast_id AND r.follower_id = gone.follower_id
     RETURNING r.follower_id""")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
@@ -166,8 +166,3 @@ def sending(session: Session) -> Sending:
     """Whether the account sends at all."""
     row = session.execute(text("SELECT paused_at, resume_at, reason FROM sending_state")).one_or_none()
     return Sending() if row is None else Sending(row.paused_at, row.resume_at, row.reason)
-
-
-def next_month(month: date) -> date:
-    """The first day of the month after, on which everything is counted anew."""
-    return (month + timedelta(days=31)).replace(day=1)

@@ -97,7 +97,7 @@ def _page(pausing: Submission[PauseForm]) -> str:
         sending=usage.sending(g.session),
         policy=bank.policy(g.session),
         month=month,
-        renewed=usage.next_month(month),
+        renewed=bank.month_after(month),
         slots=usage.slots(g.session, at),
         everybodys=bank.sends_to_everybody(g.session, month),
         unlabelled=usage.foreign_unlabelled(g.session),
