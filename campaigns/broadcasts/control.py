@@ -27,6 +27,8 @@ BREAK: Final = timedelta(seconds=60)
 """For how long sending rests when answers stay out (F17)."""
 REMEMBERED: Final = timedelta(hours=23)
 """For how long a batch may be asked for again: an hour less than the platform remembers a clientmsgid."""
+ASK_AGAIN_AFTER: Final = timedelta(seconds=65)
+"""How soon: the platform refuses a clientmsgid that it was asked about less than a minute ago."""
 RESET_AT: Final = time(0, 5)
 """When the platform's daily counters are surely new."""
 
@@ -148,8 +150,9 @@ def _give_up_lost_calls(session: Session) -> None:
     )
     lost = session.execute(
         text("""
-            UPDATE send_batch SET state = 'unknown', not_before = clock_timestamp() + interval '60 s'
-            WHERE state = 'calling' AND lease_until < clock_timestamp() RETURNING id""")
+            UPDATE send_batch SET state = 'unknown', not_before = clock_timestamp() + :again_after
+            WHERE state = 'calling' AND lease_until < clock_timestamp() RETURNING id"""),
+        {"again_after": ASK_AGAIN_AFTER},
     ).scalars()
     session.execute(
         text("""

@@ -26,8 +26,8 @@ from wechat.client import WeChatClient
 from wechat.mass import MassContent
 
 LEASE: Final = "interval '60 s'"
-ASK_AGAIN: Final = "interval '65 s'"
-"""The platform refuses a clientmsgid that it was asked about less than a minute ago."""
+BREATHER: Final = timedelta(seconds=30)
+"""How soon to look again at a batch that may not be called now."""
 MONTH_QUOTA_CODE: Final = 45028
 
 log = structlog.get_logger(__name__)
@@ -76,7 +76,7 @@ def _begin_next(session: Session, owner: str, policy: Policy, now: datetime) -> 
         dissolve(session, batch.id)
         return None
     if not calls.spend(session, merchant_id=batch.merchant_id, now=now):
-        _put_back(session, batch.id, "30 s")
+        _put_back(session, batch.id, BREATHER)
         return None
     return _commit(session, batch, people, owner, is_repeat=False)
 
@@ -121,9 +121,14 @@ def _commit(session: Session, batch: Row[Any], openids: Sequence[str], owner: st
     session.execute(
         text(f"""
             UPDATE send_batch SET {state} attempt = attempt + 1, owner = :owner, repeat_asked = false,
-                   lease_until = clock_timestamp() + {LEASE}, not_before = clock_timestamp() + {ASK_AGAIN}
+                   lease_until = clock_timestamp() + {LEASE}, not_before = clock_timestamp() + :again_after
             WHERE id = :id"""),
-        {"id": batch.id, "owner": owner, **({} if is_repeat else {"size": len(openids)})},
+        {
+            "id": batch.id,
+            "owner": owner,
+            "again_after": control.ASK_AGAIN_AFTER,
+            **({} if is_repeat else {"size": len(openids)}),
+        },
     )
     attempt = batch.attempt + 1
     attempts.note(session, batch.broadcast_id, attempt, batch_id=batch.id)
@@ -147,7 +152,7 @@ def record(session: Session, call: MassCall, answer: Answer, now: datetime) -> N
     elif verdict in {Verdict.WRONG, Verdict.NOBODY, Verdict.CLOSED}:
         _reject(session, call, answer)
     else:
-        wait = {Verdict.WAIT: "65 s", Verdict.NOT_CALLED: "0 s"}.get(verdict, "30 s")
+        wait = {Verdict.WAIT: control.ASK_AGAIN_AFTER, Verdict.NOT_CALLED: timedelta(0)}.get(verdict, BREATHER)
         _put_back(session, call.batch_id, wait, attempt=call.attempt)
         if answer.errcode == MONTH_QUOTA_CODE:
             calls.close_day(session, now)
@@ -202,12 +207,12 @@ def stop_broadcast(session: Session, broadcast_id: int, reason: str) -> None:
     )
 
 
-def _put_back(session: Session, batch_id: int, wait: str, *, attempt: int | None = None) -> None:
+def _put_back(session: Session, batch_id: int, wait: timedelta, *, attempt: int | None = None) -> None:
     """The batch was certainly not sent and is planned again."""
     session.execute(
         text("""
             UPDATE send_batch SET state = 'planned', lease_until = NULL,
-                   not_before = clock_timestamp() + CAST(:wait AS interval)
+                   not_before = clock_timestamp() + :wait
             WHERE id = :id AND state IN ('claimed', 'calling') AND coalesce(attempt = CAST(:attempt AS int), true)"""),
         {"id": batch_id, "wait": wait, "attempt": attempt},
     )
