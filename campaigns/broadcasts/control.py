@@ -17,6 +17,7 @@ from core import outbox
 from core.clock import SHANGHAI
 from core.database import rows_changed
 from core.errors import BusinessError, Invalid
+from wechat.limits import CLIENTMSGID_REMEMBERED
 
 QUEUE: Final = outbox.BROADCASTS
 LATE_AFTER: Final = timedelta(hours=1)
@@ -25,7 +26,7 @@ ERRORS_IN_ROW: Final = 5
 """So many refusals of the account itself, one after another, stop all sending (BC-17)."""
 BREAK: Final = timedelta(seconds=60)
 """For how long sending rests when answers stay out (F17)."""
-REMEMBERED: Final = timedelta(hours=23)
+REMEMBERED: Final = CLIENTMSGID_REMEMBERED - timedelta(hours=1)
 """For how long a batch may be asked for again: an hour less than the platform remembers a clientmsgid."""
 ASK_AGAIN_AFTER: Final = timedelta(seconds=65)
 """How soon: the platform refuses a clientmsgid that it was asked about less than a minute ago."""

@@ -53,7 +53,6 @@ class ForeignSend:
     counts_for_everybody: bool
     label: str | None
     note: str
-    labelled_at: datetime | None
 
 
 def slots(session: Session, now: datetime, *, merchant_id: int | None = None) -> list[int]:
@@ -136,7 +135,7 @@ def foreign_sends(session: Session, *, before: int | None = None, limit: int = 5
     """Mass sends that were none of ours, the newest first."""
     rows = session.execute(
         text("""
-            SELECT msg_id, reported_at, status, total, sent, counts_for_everybody, label, note, labelled_at
+            SELECT msg_id, reported_at, status, total, sent, counts_for_everybody, label, note
             FROM mass_report r
             WHERE is_foreign AND (CAST(:before AS bigint) IS NULL OR (reported_at, msg_id) <
                   (SELECT reported_at, msg_id FROM mass_report WHERE msg_id = :before))

@@ -34,7 +34,6 @@ from wechat.limits import MASS_PER_FOLLOWER_MONTH
 blueprint = Blueprint("quota", __name__, url_prefix="/quota")
 
 QUOTA = "/operator/quota"
-POLICY = f"{QUOTA}/policy"
 FOREIGN = f"{QUOTA}/foreign"
 NEXT_SHOWN = 5
 
