@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from campaigns.broadcasts import bank
+from campaigns.broadcasts.bank import Share
 from core.clock import business_day
 from wechat.limits import MASS_PER_FOLLOWER_MONTH
 
@@ -24,21 +25,14 @@ class Sort(StrEnum):
 
 
 @dataclass(frozen=True)
-class MerchantUse:
-    """One merchant's part of the month, and its calls of today."""
+class MerchantUse(Share):
+    """One merchant's share of the month, and its calls of today."""
 
     merchant_id: int
     name: str
     kept_followers: int
-    base: int
-    earned: int
-    used: int
     calls: int
     allotted: int
-
-    @property
-    def left(self) -> int:
-        return max(self.base + self.earned - self.used, 0)
 
 
 @dataclass(frozen=True)
