@@ -107,9 +107,7 @@ def partners(
     session: Session, *, merchant_id: int, template_id: int | None = None, asked_only: bool = False
 ) -> list[Partner]:
     """Who honours this merchant's templates and whose templates it honours, questions first."""
-    rows = session.execute(
-        _PARTNERS, {"merchant": merchant_id, "template": template_id, "asked_only": asked_only}
-    )
+    rows = session.execute(_PARTNERS, {"merchant": merchant_id, "template": template_id, "asked_only": asked_only})
     return [Partner(*row) for row in rows]
 
 
@@ -307,7 +305,9 @@ def entries(
     return [Entry(*row) for row in rows]
 
 
-STATEMENT_HEADS: Final = ("时间", "类型", "发券的店", "核销的店", "优惠券", "账单（元）", "优惠（元）", "结算（元）", "核销编号")  # fmt: skip
+STATEMENT_HEADS: Final = (
+    "时间", "类型", "发券的店", "核销的店", "优惠券", "账单（元）", "优惠（元）", "结算（元）", "核销编号",
+)  # fmt: skip
 
 
 def statement_rows(

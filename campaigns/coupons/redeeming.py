@@ -10,7 +10,6 @@ points.
 
 from __future__ import annotations
 
-import secrets
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +23,8 @@ from sqlalchemy.orm import Session
 
 from campaigns.coupons import alliance, validity
 from campaigns.coupons.models import CouponKind, CouponState
+from campaigns.points import levels, rules
+from campaigns.points.models import RuleTrigger
 from core import audit, nonces
 from core.clock import SHANGHAI
 from core.database import Role, rows_changed
@@ -279,6 +280,7 @@ class Card:
     follower_id: int
     fan_number: str | None
     """None where they are in no list of this merchant yet."""
+    level: levels.Standing
     points: int
     pending_points: int
     redemptions: int
@@ -288,9 +290,7 @@ class Card:
     """The code was for one coupon, not for the card."""
 
 
-def look_up(
-    session: Session, runtime: Runtime, *, merchant_id: int, staff_id: int, shown: str, now: datetime
-) -> Card:
+def look_up(session: Session, runtime: Runtime, *, merchant_id: int, staff_id: int, shown: str, now: datetime) -> Card:
     """What the staff sees of whoever shows this code: usable coupons first, then the others with the reason."""
     person = _find(session, runtime, merchant_id=merchant_id, staff_id=staff_id, shown=shown, now=now)
     here = {"merchant": merchant_id, "follower": person.follower_id}
@@ -299,8 +299,9 @@ def look_up(
         _COUPONS, {**here, "coupon": person.coupon_id, "public_id": None, "most": MOST_ON_CARD, "now": now}
     ).all()
     seen = [_at_till(row, merchant_id=merchant_id, has_redeemed=about.redemptions > 0, now=now) for row in rows]
+    level = levels.standing(session, merchant_id=merchant_id, follower_id=person.follower_id, now=now)
     return Card(
-        person.follower_id, about.number, about.points, about.pending, about.redemptions,
+        person.follower_id, about.number, level, about.points, about.pending, about.redemptions,
         tuple(sorted(seen, key=lambda one: not one.is_usable)), person.coupon_id is not None,
     )  # fmt: skip
 
@@ -312,39 +313,37 @@ def _at_till(row: Any, *, merchant_id: int, has_redeemed: bool, now: datetime) -
     return AtTill(
         row.public_id, row.name, row.terms, CouponKind(row.kind), validity.headline(row), row.merchant_id,
         row.issuer_name, row.coupon_uses, row.uses_left, row.min_spend_fen, row.coupon_valid_to,
-        row.reserved_until if is_held_here else None, _needs_bill(row), refused or "", words[refused] if refused else "",
+        row.reserved_until if is_held_here else None, _needs_bill(row), refused or "",
+        words[refused] if refused else "",
     )  # fmt: skip
 
 
 def _needs_bill(row: Any) -> bool:
-    return row.kind == CouponKind.PERCENT or row.min_spend_fen > 0
+    return bool(row.kind == CouponKind.PERCENT or row.min_spend_fen > 0)
 
 
 def _refused(
     row: Any, *, merchant_id: int, has_redeemed: bool, now: datetime, bill_fen: int | None = None
 ) -> Why | validity.Refused | None:
-    """Why this merchant cannot take this coupon now."""
-    by_state = {
-        CouponState.REDEEMED: Why.REDEEMED, CouponState.REVOKED: Why.REVOKED, CouponState.GIVEN_AWAY: Why.GIVEN_AWAY,
-        CouponState.EXPIRED: validity.Refused.OVER,
-    }.get(row.state)  # fmt: skip
-    if by_state is not None:
-        return by_state
+    """Why this merchant cannot take this coupon now: what it is by now first, what can be waited for last."""
     by_terms = validity.why_not(
         row, valid_from=row.coupon_valid_from, valid_to=row.coupon_valid_to, at=now, bill_fen=bill_fen
     )
+    is_out = by_terms in {validity.Refused.NOT_YET, validity.Refused.OVER}
+    is_held = row.state == CouponState.RESERVED and row.reserved_at_id != merchant_id and now < row.reserved_until
     is_at_home = row.merchant_id == merchant_id
-    if by_terms in {validity.Refused.NOT_YET, validity.Refused.OVER}:
-        return by_terms
-    if row.state == CouponState.RESERVED and row.reserved_at_id != merchant_id and now < row.reserved_until:
-        return Why.HELD_ELSEWHERE
-    if not is_at_home and row.issuer_state != MerchantState.ACTIVE:
-        return Why.ISSUER_AWAY
-    if not is_at_home and row.most is not None and row.redeemed >= row.most:
-        return Why.FULL_HERE
-    if row.first_only and is_at_home and has_redeemed:
-        return Why.NOT_FIRST
-    return by_terms
+    reasons: tuple[tuple[bool, Why | validity.Refused | None], ...] = (
+        (row.state == CouponState.REDEEMED, Why.REDEEMED),
+        (row.state == CouponState.REVOKED, Why.REVOKED),
+        (row.state == CouponState.GIVEN_AWAY, Why.GIVEN_AWAY),
+        (row.state == CouponState.EXPIRED, validity.Refused.OVER),
+        (is_out, by_terms),
+        (is_held, Why.HELD_ELSEWHERE),
+        (not is_at_home and row.issuer_state != MerchantState.ACTIVE, Why.ISSUER_AWAY),
+        (not is_at_home and row.most is not None and row.redeemed >= row.most, Why.FULL_HERE),
+        (is_at_home and row.first_only and has_redeemed, Why.NOT_FIRST),
+    )
+    return next((reason for is_so, reason in reasons if is_so), by_terms)
 
 
 _ABOUT: Final = text("""
@@ -421,7 +420,7 @@ def redeem(
     nonce: str,
     now: datetime,
 ) -> Redeemed:
-    """Use a coupon once, here, with everything that follows from it, or refuse and change nothing (CO-3 to CO-6, CO-10).
+    """Use a coupon once, here, with all that follows from it, or refuse and change nothing (CO-3 to CO-6, CO-10).
 
     It must belong to whoever shows the code; somebody else's, and one that this merchant does not take, is not found.
     """
@@ -456,7 +455,7 @@ def _redeem(
     has_redeemed = _has_redeemed(session, merchant_id, follower_id)
     refused = _refused(row, merchant_id=merchant_id, has_redeemed=has_redeemed, now=now, bill_fen=bill_fen)
     if refused is not None:
-        raise _refusal(session, row, refused, merchant_id)
+        raise _refusal(session, row, refused)
     if bill_fen is None and _needs_bill(row):
         raise BillNeeded
     used = session.execute(
@@ -466,13 +465,13 @@ def _redeem(
         # Somebody was quicker since it was looked at.
         row = _coupon(session, merchant_id=merchant_id, person=person, public_id=public_id)
         lost = _refused(row, merchant_id=merchant_id, has_redeemed=has_redeemed, now=now) or Why.REDEEMED
-        raise _refusal(session, row, lost, merchant_id)
+        raise _refusal(session, row, lost)
     percent = None
     if row.merchant_id != merchant_id:
         percent = alliance.take_place(session, template_id=row.template_id, acceptor_id=merchant_id)
         if percent is None:
-            raise _refusal(session, row, Why.FULL_HERE, merchant_id)
-    discount = row.worth_fen if bill_fen is None else validity.discount(row, bill_fen)
+            raise _refusal(session, row, Why.FULL_HERE)
+    discount = validity.discount(row, bill_fen)
     is_own = _is_own(session, staff_id, follower_id)
     redemption_id = _record(
         session,
@@ -519,7 +518,7 @@ def _coupon(session: Session, *, merchant_id: int, person: _Presented, public_id
     return row
 
 
-def _refusal(session: Session, row: Any, refused: Why | validity.Refused, merchant_id: int) -> BusinessError:
+def _refusal(session: Session, row: Any, refused: Why | validity.Refused) -> BusinessError:
     """The refusal as the staff reads it."""
     if refused is Why.REDEEMED:
         return _already(session, row)
@@ -527,7 +526,9 @@ def _refusal(session: Session, row: Any, refused: Why | validity.Refused, mercha
         return BelowMinimum("没到最低消费 %(least)s 元。", field="bill", least=validity.yuan(row.min_spend_fen))
     if refused is validity.Refused.OVER:
         return CannotUse(
-            "expired", "这张券 %(at)s 已经过期。", at=_time(min(row.coupon_valid_to, row.ended_at or row.coupon_valid_to))
+            "expired",
+            "这张券 %(at)s 已经过期。",
+            at=_time(min(row.coupon_valid_to, row.ended_at or row.coupon_valid_to)),
         )
     if refused is validity.Refused.NOT_YET:
         return CannotUse("not_yet", "这张券 %(at)s 起才能用。", at=_time(row.coupon_valid_from))
@@ -599,6 +600,35 @@ def _lock(session: Session, name: str) -> None:
     session.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:name, 0))"), {"name": name})
 
 
+def _reward(
+    session: Session,
+    *,
+    merchant_id: int,
+    follower_id: int,
+    source: str,
+    source_id: int,
+    bill_fen: int | None,
+    is_visit: bool,
+    now: datetime,
+) -> int:
+    """What the merchant's rules give for it; how many points the person got."""
+    cause: dict[str, Any] = {
+        "merchant_id": merchant_id, "follower_id": follower_id, "source_type": source, "source_id": source_id,
+        "now": now,
+    }  # fmt: skip
+    paid = []
+    if bill_fen:
+        paid.append(rules.pay(session, trigger=RuleTrigger.SPEND, bill_fen=bill_fen, **cause))
+    if is_visit:
+        paid.append(rules.pay(session, trigger=RuleTrigger.VISIT, **cause))
+    return sum(one.points for one in paid if one is not None)
+
+
+def _take_rewards_back(session: Session, *, merchant_id: int, source: str, source_id: int, now: datetime) -> None:
+    """What was paid for it, to whomever."""
+    rules.take_back(session, merchant_id=merchant_id, source_type=source, source_id=source_id, now=now)
+
+
 _USE: Final = text("""
     UPDATE coupon SET uses_left = uses_left - 1,
         state = CASE WHEN uses_left = 1 THEN 'redeemed' ELSE 'issued' END,
@@ -653,7 +683,7 @@ def reserve(
     has_redeemed = _has_redeemed(session, merchant_id, person.follower_id)
     refused = _refused(row, merchant_id=merchant_id, has_redeemed=has_redeemed, now=now)
     if refused is not None:
-        raise _refusal(session, row, refused, merchant_id)
+        raise _refusal(session, row, refused)
     until = now + min(max(held, timedelta(minutes=1)), LONGEST_HELD)
     held_until: datetime | None = session.execute(
         _RESERVE, {"coupon": row.id, "merchant": merchant_id, "now": now, "until": until}
@@ -661,7 +691,7 @@ def reserve(
     if held_until is None:
         row = _coupon(session, merchant_id=merchant_id, person=person, public_id=coupon_public_id)
         lost = _refused(row, merchant_id=merchant_id, has_redeemed=has_redeemed, now=now) or Why.HELD_ELSEWHERE
-        raise _refusal(session, row, lost, merchant_id)
+        raise _refusal(session, row, lost)
     return held_until
 
 
@@ -743,9 +773,7 @@ def record_visit(
     return Visited.of(answered.answer)
 
 
-def undo_visit(
-    session: Session, *, merchant_id: int, staff_id: int, visit_id: int, reason: str, now: datetime
-) -> None:
+def undo_visit(session: Session, *, merchant_id: int, staff_id: int, visit_id: int, reason: str, now: datetime) -> None:
     """Take a visit back, with the points it earned; within the time that an undo has."""
     why = clean(reason, name=Phrase("原因"), field="reason", longest=REASON_MAX, is_required=True)
     row = session.execute(
@@ -794,8 +822,7 @@ def undo(
     undone = text("UPDATE redemption SET reversed_at = :now WHERE id = :redemption AND reversed_at IS NULL")
     if not rows_changed(session.execute(undone, {"redemption": redemption_id, "now": now})):
         raise AlreadyUndone
-    state = session.execute(_UNUSE, {"coupon": row.coupon_id, "now": now}).scalar_one()
-    is_valid_again = state in {CouponState.ISSUED, CouponState.RESERVED}
+    is_valid_again = bool(session.execute(_UNUSE, {"coupon": row.coupon_id, "now": now}).scalar_one())
     session.execute(
         _REVERSE,
         {
@@ -839,7 +866,8 @@ _UNUSE: Final = text("""
                      WHEN valid_from <= :now AND :now < valid_to THEN 'issued' ELSE 'expired' END,
         ended_at = CASE WHEN state = 'redeemed' AND valid_from <= :now AND :now < valid_to THEN NULL
                         WHEN state = 'redeemed' THEN CAST(:now AS timestamptz) ELSE ended_at END
-    WHERE id = :coupon AND uses_left < uses RETURNING state""")
+    WHERE id = :coupon AND uses_left < uses
+    RETURNING state IN ('issued', 'reserved') AND valid_from <= :now AND :now < valid_to""")
 _REVERSE: Final = text("""
     INSERT INTO redemption_reversal (redemption_id, merchant_id, staff_id, reason, is_valid_again, reversed_at)
     VALUES (:redemption, :merchant, :staff, :reason, :again, :now)""")
