@@ -7,7 +7,7 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from core import outbox
+from core import nonces, outbox
 from core.database import Role, rows_changed
 from core.outbox import Task
 from core.runtime import Runtime
@@ -57,6 +57,16 @@ _RULES: Final = {
     "lists nobody said go to": """
         DELETE FROM code_batch
         WHERE id IN (SELECT id FROM code_batch WHERE job_id IS NULL AND created_at < :lists LIMIT :most)""",
+    "answered calls": """
+        DELETE FROM answered_call
+        WHERE (actor, route, nonce) IN (
+            SELECT actor, route, nonce FROM answered_call WHERE at < :calls LIMIT :most)""",
+    "shown codes": """
+        DELETE FROM shown_code
+        WHERE id IN (SELECT id FROM shown_code WHERE expires_at < :links LIMIT :most)""",
+    "mistyped codes": """
+        DELETE FROM code_try
+        WHERE (staff_id, minute) IN (SELECT staff_id, minute FROM code_try WHERE minute < :links LIMIT :most)""",
     # Their files go with them.
     "long jobs": """
         DELETE FROM long_job
@@ -81,6 +91,7 @@ def forget_old(runtime: Runtime, task: Task) -> None:  # noqa: ARG001
         "links": now - LINKS_KEPT,
         "notices": now - NOTICES_KEPT,
         "lists": now - LISTS_KEPT,
+        "calls": now - nonces.KEPT,
         "most": ROWS_AT_ONCE,
     }
     for name, rule in _RULES.items():
