@@ -57,6 +57,10 @@ _RULES: Final = {
     "lists nobody said go to": """
         DELETE FROM code_batch
         WHERE id IN (SELECT id FROM code_batch WHERE job_id IS NULL AND created_at < :lists LIMIT :most)""",
+    "where invited people came from": """
+        UPDATE referral SET address_hash = NULL
+        WHERE invitee_id IN (SELECT invitee_id FROM referral
+                             WHERE at < :notices AND address_hash IS NOT NULL LIMIT :most)""",
     # Their files go with them.
     "long jobs": """
         DELETE FROM long_job
