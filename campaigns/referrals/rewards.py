@@ -13,7 +13,7 @@ from sqlalchemy import Row, select, text, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from campaigns.points import rules
+from campaigns.points import ledger, rules
 from campaigns.points.models import PointsRule, RuleTrigger
 from campaigns.referrals.models import Cause, ReferralReward, RewardState, Suspicion
 
@@ -50,7 +50,9 @@ def reward_first_spend(
     session: Session, *, merchant_id: int, follower_id: int, cause_type: str, cause_id: int, now: datetime
 ) -> list[Rewarded]:
     """Reward who brought this person, if that is their first confirmed spend here. Called in its transaction, after
-    its row was written, under the merchant's or the platform's role; empty where there is nothing to reward."""
+    its row was written and before anything else is paid for it, under the merchant's or the platform's role; empty
+    where there is nothing to reward. It holds the accounts of all concerned, the person's own among them (PT-11).
+    """
     cause = Cause(cause_type)
     # A follow that is told late is bound under the same lock: one of the two sees what the other did.
     _in_turn(session, follower_id)
@@ -63,7 +65,10 @@ def reward_first_spend(
     if edge is None or not _is_first(session, merchant_id, follower_id, cause, cause_id, edge.at):
         return []
     rewarded = []
-    for level, beneficiary_id in _beneficiaries(session, merchant_id, edge.inviter_id):
+    beneficiaries = _beneficiaries(session, merchant_id, edge.inviter_id)
+    people = [follower_id, *(beneficiary_id for _level, beneficiary_id in beneficiaries)]
+    ledger.hold(session, merchant_id=merchant_id, follower_ids=people)
+    for level, beneficiary_id in beneficiaries:
         one = _reward(session, merchant_id, edge, level, beneficiary_id, cause, cause_id, now)
         if one is not None:
             rewarded.append(one)
