@@ -349,7 +349,7 @@ def _refuse(session: Session, connection: store.Driver, impostors: Sequence[_Arr
         log.error("a message id was used again", kind=arrival.event.kind, dedupe_key=arrival.event.dedupe_key)
         detail = {"kind": arrival.event.kind, "dedupe_key": arrival.event.dedupe_key}
         audit.record(session, actor_kind="system", action="event.reused_id", detail=detail)
-    strangers = [arrival.follower.id for arrival in impostors if arrival.follower and arrival.follower.as_of is None]
+    strangers = [arrival.follower.id for arrival in impostors if arrival.follower and arrival.follower.is_added]
     if strangers:
         store.drop_followers(connection, strangers)
 

@@ -36,6 +36,9 @@ _RULES: Final = {
     "sessions": """
         DELETE FROM login_session
         WHERE id IN (SELECT id FROM login_session WHERE expires_at < :now LIMIT :most)""",
+    "owners' sessions": """
+        DELETE FROM owner_session
+        WHERE id IN (SELECT id FROM owner_session WHERE expires_at < :now LIMIT :most)""",
     "invitations": """
         DELETE FROM invitation
         WHERE id IN (SELECT id FROM invitation WHERE expires_at < :now LIMIT :most)""",

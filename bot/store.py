@@ -39,6 +39,8 @@ class StoredFollower:
     status: FollowStatus
     as_of: datetime | None
     erased_at: datetime | None
+    is_added: bool = False
+    """Met with this batch; whoever came by the owners' pages was here before any event told of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +134,7 @@ _LOCK = """
         ON CONFLICT DO NOTHING
         RETURNING id, person_key, openid, status, state_as_of, erased_at
     )
-    SELECT * FROM known UNION ALL SELECT * FROM added"""
+    SELECT *, false FROM known UNION ALL SELECT *, true FROM added"""
 
 _KEY_ANEW = """
     UPDATE follower SET person_key = decode(r.person_key, 'hex')
@@ -162,12 +164,16 @@ def lock_followers(
         "keys": [*people, *unless_new],
     }
     found = connection.execute(_LOCK, given).fetchall()
+    added = {row[0] for row in found if row[6]}
     if len({row[1] for row in found} & people.keys()) < len(people):
         # Somebody else's batch added one of them after our snapshot was taken, or one is known by the key that a
         # former SECRET_KEY made.
         connection.execute(_KEY_ANEW, given)
         found = connection.execute(_LOCK, given).fetchall()
-    return {row[1]: StoredFollower(row[0], row[1], row[2], FollowStatus(row[3]), row[4], row[5]) for row in found}
+    return {
+        row[1]: StoredFollower(row[0], row[1], row[2], FollowStatus(row[3]), row[4], row[5], row[6] or row[0] in added)
+        for row in found
+    }
 
 
 def drop_followers(connection: Driver, follower_ids: Sequence[int]) -> None:
