@@ -25,6 +25,8 @@ from campaigns.broadcasts.models import (
     WordsKind,
 )
 from campaigns.broadcasts.reach import Forecast
+from campaigns.coupons import cards
+from campaigns.coupons.cards import Card
 from core.errors import BusinessError, Invalid, NotFound, Phrase
 from merchants import sensitive_words
 from merchants.models import Merchant, Picture
@@ -163,7 +165,14 @@ def save(
     shop = content.facts_of_shop(session, merchant_id)
     if not draft.words or set(draft.words) - set(VARIANTS) or "a" not in draft.words:
         raise Invalid("最多比较两种说法。", field="text")
-    words = {variant: _checked(one, variant, shop=shop, public_url=public_url) for variant, one in draft.words.items()}
+    if len({one.template_id for one in draft.words.values()}) > 1:
+        raise Invalid("两种说法要带同一张券。", field="template")
+    found = {one.template_id for one in draft.words.values() if one.template_id is not None}
+    card = cards.live(session, merchant_id=merchant_id, template_id=found.pop()) if found else None
+    words = {
+        variant: _checked(one, variant, shop=shop, public_url=public_url, card=card)
+        for variant, one in draft.words.items()
+    }
     if "b" in words and {one.kind for one in words.values()} != {WordsKind.TEXT}:
         raise Invalid("只有文字能比较两种说法。", field="text_b")
     if draft.kind is BroadcastKind.DIGEST or (
@@ -186,16 +195,16 @@ def save(
     session.refresh(broadcast)
 
 
-def _checked(words: Words, variant: str, *, shop: Mapping[str, str], public_url: str) -> Words:
+def _checked(words: Words, variant: str, *, shop: Mapping[str, str], public_url: str, card: Card | None) -> Words:
     try:
-        return content.check(words, shop=shop, public_url=public_url)
+        return content.check(words, shop=shop, public_url=public_url, card=card)
     except Invalid as refusal:
         raise _at_variant(refusal, variant) from None
 
 
 def _at_variant(refusal: Invalid, variant: str) -> Invalid:
     """The second text has a field of its own."""
-    if variant != "a":
+    if variant != "a" and refusal.field != "template":
         refusal.field = f"{refusal.field}_{variant}"
     return refusal
 
@@ -209,7 +218,8 @@ def _put(session: Session, merchant_id: int, broadcast_id: int, words: Mapping[s
     )
     rows = [
         {"merchant_id": merchant_id, "broadcast_id": broadcast_id, "variant": variant, "kind": one.kind,
-         "text": one.text, "title": one.title, "summary": one.summary, "picture_id": one.picture_id}
+         "text": one.text, "title": one.title, "summary": one.summary, "picture_id": one.picture_id,
+         "template_id": one.template_id}
         for variant, one in words.items()
     ]  # fmt: skip
     session.execute(insert(BroadcastWords), rows)
@@ -282,6 +292,7 @@ def submit(session: Session, *, merchant_id: int, broadcast_id: int, public_url:
     for variant, one in words.items():
         if (refusal := content.missing(one)) is not None:
             raise _at_variant(refusal, variant)
+    check_cards(session, merchant_id, words)
     _check_time(broadcast.scheduled_at, now)
     found = doubts(session, merchant_id=merchant_id, broadcast_id=broadcast_id, public_url=public_url)
     if any(one.severity is Severity.REFUSED for one in found):
@@ -289,6 +300,13 @@ def submit(session: Session, *, merchant_id: int, broadcast_id: int, public_url:
     check_reach(forecast(session, broadcast, now=now), broadcast)
     _step(session, broadcast, BroadcastState.SUBMITTED, submitted_at=now)
     return found
+
+
+def check_cards(session: Session, merchant_id: int, words: Mapping[str, Words]) -> None:
+    """Refuse a card whose coupon is given no more."""
+    for one in words.values():
+        if one.template_id is not None:
+            cards.live(session, merchant_id=merchant_id, template_id=one.template_id)
 
 
 def check_reach(expected: Forecast, broadcast: Broadcast) -> None:
@@ -376,8 +394,12 @@ def doubts(session: Session, *, merchant_id: int, broadcast_id: int, public_url:
     hosts, listed = link_hosts(public_url), sensitive_words.listed(session)
     shop = content.facts_of_shop(session, merchant_id)
     found: list[Finding] = []
-    for words in content.written(session, broadcast_id).values():
-        for one in (words, content.with_facts(words, shop)):
+    for written in content.written(session, broadcast_id).values():
+        card = content.card_of(session, written, merchant_id)
+        for one in (
+            content.with_card(said, card, public_url, broadcast_id)
+            for said in (written, content.with_facts(written, shop))
+        ):
             found += [finding for finding in content.findings(one, hosts=hosts, listed=listed) if finding not in found]
     return found
 
@@ -425,7 +447,10 @@ def template(session: Session, *, merchant_id: int, key: str) -> Template:
 
 
 def keep_template(session: Session, *, merchant_id: int, broadcast_id: int, name: str) -> None:
-    """Keep a broadcast's words for the next time; the same name again takes the new words. Pictures are not kept."""
+    """Keep a broadcast's words for the next time; the same name again takes the new words.
+
+    Pictures and coupons are not kept.
+    """
     own(session, merchant_id=merchant_id, broadcast_id=broadcast_id)
     words = content.written(session, broadcast_id)["a"]
     cleaned = clean(name, name=Phrase("模板名"), field="name", longest=NAME_MAX, is_required=True)
@@ -433,7 +458,7 @@ def keep_template(session: Session, *, merchant_id: int, broadcast_id: int, name
     session.execute(delete(BroadcastTemplate).where(mine, BroadcastTemplate.name == cleaned))
     if session.execute(select(func.count()).select_from(BroadcastTemplate).where(mine)).scalar_one() >= MOST_TEMPLATES:
         raise Invalid("最多 %(most)s 个模板，请先删掉不用的。", field="name", most=MOST_TEMPLATES)
-    plain = replace(words, picture_id=None)
+    plain = replace(words, picture_id=None, template_id=None)
     session.execute(
         insert(BroadcastTemplate).values(
             merchant_id=merchant_id, name=cleaned, kind=plain.kind, text=plain.text, title=plain.title,

@@ -15,6 +15,7 @@ from campaigns.broadcasts import aftermath, bank, content, previews, reach, writ
 from campaigns.broadcasts.content import Words
 from campaigns.broadcasts.models import Broadcast, BroadcastKind, BroadcastState, NotReached, Route, WordsKind
 from campaigns.broadcasts.writing import Draft
+from campaigns.coupons import cards
 from core.clock import SHANGHAI
 from core.errors import BusinessError, Invalid, NotFound
 from merchants.models import StaffRole
@@ -108,6 +109,7 @@ class BroadcastForm(Form):
     summary: Paragraph = ""
     body: Body = ""
     picture: PictureId = ""
+    template: PictureId = ""
     way: Literal["single", "item"] = "single"
     audience: Literal["all", "group", "conditions"] = "all"
     group: PictureId = ""
@@ -177,7 +179,7 @@ def _said(broadcast: Broadcast) -> str:
     words = content.load(g.session, broadcast.id).get("a")
     if words is None:
         return ""
-    said = content.fill(words.title or words.text, {})
+    said = content.fill(words.title or content.in_plain(words.text), {})
     return said or (_("[图片]") if words.kind is WordsKind.PICTURE else _("还没写"))
 
 
@@ -270,14 +272,15 @@ def save(broadcast_id: int) -> ResponseReturnValue:
 
 def _draft(data: BroadcastForm) -> Draft:
     picture_id = int(data.picture) if data.picture else None
+    template_id = int(data.template) if data.template and data.kind != "picture" else None
     words = {
-        "text": Words(WordsKind.TEXT, data.text),
+        "text": Words(WordsKind.TEXT, data.text, template_id=template_id),
         "picture": Words(WordsKind.PICTURE, picture_id=picture_id),
-        "article": Words(WordsKind.ARTICLE, data.body, data.title, data.summary, picture_id),
+        "article": Words(WordsKind.ARTICLE, data.body, data.title, data.summary, picture_id, template_id),
     }[data.kind]
     texts = {"a": words}
     if data.kind == "text" and data.text_b:
-        texts["b"] = Words(WordsKind.TEXT, data.text_b)
+        texts["b"] = Words(WordsKind.TEXT, data.text_b, template_id=template_id)
     return Draft(
         texts,
         name=data.name,
@@ -451,7 +454,7 @@ def _page(broadcast: Broadcast, refusal: BusinessError | None = None) -> str:
     return render_template(
         "merchant/broadcast.html",
         broadcast=broadcast,
-        messages=on_phone(content.load(g.session, broadcast.id), own_picture_url),
+        messages=on_phone(content.load(g.session, broadcast.id, public_url=_public_url()), own_picture_url),
         reach=reach_of(expected) if expected else None,
         findings=found,
         refusal=refusal_text(refusal) if refusal else None,
@@ -492,6 +495,7 @@ def _as_typed(broadcast: Broadcast) -> Submission[Any]:
         summary=first.summary,
         body=first.text if is_article else "",
         picture=first.picture_id,
+        template=first.template_id,
         way=broadcast.kind,
         audience="all" if not broadcast.wanted else "group" if group else "conditions",
         group=group,
@@ -524,6 +528,7 @@ def _form_page(broadcast: Broadcast, form: Submission[Any]) -> str:
         longest=content.PLACEHOLDERS,
         bytes_per_character=content.BYTES_PER_CHARACTER,
         picture=own_picture_url(form.values.get("picture")),
+        coupons=[(one.template_id, one.name) for one in cards.choices(g.session, merchant_id=merchant_id)],
         groups=audience.groups(g.session, merchant_id=merchant_id),
         code_choices=[(one.id, one.label) for one in codes.list_codes(g.session, merchant_id=merchant_id)],
         tag_choices=[(tag, tag) for tag in fans.known_tags(g.session, merchant_id)],

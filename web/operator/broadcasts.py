@@ -79,7 +79,7 @@ def index() -> str:
 
 def _said(broadcast: Broadcast) -> str:
     words = content.load(g.session, broadcast.id).get("a")
-    return "" if words is None else words.title or words.text or _("[图片]")
+    return "" if words is None else words.title or content.in_plain(words.text) or _("[图片]")
 
 
 def _names(staff_ids: set[int | None]) -> dict[int, str]:
