@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from sqlalchemy import text
+from sqlalchemy import insert, text
 
+from campaigns.coupons.models import CouponTemplate
 from core.database import Role
 from core.runtime import Runtime
 
@@ -15,14 +16,11 @@ def live_template(
     given: dict[str, Any] = {
         "merchant_id": merchant_id, "name": name, "public_id": runtime.new_code(12), "kind": "gift", "worth_fen": 800,
         "lasts_days": 30, "stock": 100, "budget_fen": 80_000, "state": state, "review": "approved", "reviewed_by": 1,
-        **values,
+        "reviewed_at": runtime.now(), "submitted_at": runtime.now(), **values,
     }  # fmt: skip
-    columns, marks = ", ".join(given), ", ".join(f":{name}" for name in given)
     with runtime.transaction(Role.PLATFORM) as session:
-        new = text(f"""
-            INSERT INTO coupon_template ({columns}, reviewed_at, submitted_at) VALUES ({marks}, app_now(), app_now())
-            RETURNING id""")
-        return int(session.execute(new, given).scalar_one())
+        new = insert(CouponTemplate).values(given).returning(CouponTemplate.id)
+        return int(session.execute(new).scalar_one())
 
 
 def set_state(runtime: Runtime, template_id: int, state: str) -> None:
@@ -40,8 +38,8 @@ def hold(runtime: Runtime, template_id: int, follower_id: int, *, cause: str = "
                 WITH given AS (
                     UPDATE coupon_template SET issued = issued + 1, committed_fen = committed_fen + worth_fen
                     WHERE id = :template RETURNING id, merchant_id, worth_fen)
-                INSERT INTO coupon (merchant_id, template_id, public_id, follower_id, seq, cause, channel, worth_fen, uses,
-                    uses_left, valid_from, valid_to)
+                INSERT INTO coupon (merchant_id, template_id, public_id, follower_id, seq, cause, channel, worth_fen,
+                    uses, uses_left, valid_from, valid_to)
                 SELECT merchant_id, id, :public_id, :follower,
                        (SELECT count(*) + 1 FROM coupon WHERE template_id = :template AND follower_id = :follower),
                        :cause, :channel, worth_fen, 1, 1, app_now(), app_now() + interval '30 days'
@@ -59,7 +57,7 @@ def redeem(runtime: Runtime, coupon_id: int, *, days_ago: int = 0, reversed_: bo
             text("""
                 WITH till AS (
                     INSERT INTO staff (merchant_id, name, role, login, password_hash)
-                    SELECT merchant_id, '店员', 'clerk', 'till' || id || gen_random_uuid(), 'x' FROM coupon WHERE id = :id
+                    SELECT merchant_id, '店员', 'clerk', 'till' || gen_random_uuid(), 'x' FROM coupon WHERE id = :id
                     RETURNING id),
                 used AS (
                     UPDATE coupon SET state = 'redeemed', uses_left = 0, ended_at = app_now() WHERE id = :id

@@ -38,6 +38,8 @@ NAME_MAX: Final = 30
 SEARCH_MAX: Final = 64
 MOST_DAYS: Final = 3_650
 MOST_VISITS: Final = 1_000
+MOST_POINTS: Final = 10_000_000
+MOST_LEVEL: Final = 9
 LATEST: Final = timedelta(days=60)
 """How far ahead a broadcast may be planned."""
 MOST_DRAFTS: Final = 50
@@ -232,26 +234,31 @@ def _refuse_foreign_picture(session: Session, merchant_id: int, picture_id: int 
 
 
 def check_audience(session: Session, merchant_id: int, wanted: Filter) -> Filter:
-    """Conditions as they may be asked: `Invalid` for what no page of ours sends, `NotFound` for a foreign code."""
+    """Conditions as they may be asked: `Invalid` for what no page of ours sends, `NotFound` for a foreign code or
+    coupon."""
     for name, longest in (("search", SEARCH_MAX), ("tag", TAG_MAX)):
         given = getattr(wanted, name)
         if not isinstance(given, str) or len(given) > longest or not given.isprintable():
             raise Invalid("收件人条件不对，请重新选。", field="audience")
-    limits = {**dict.fromkeys(("came_within_days", "seen_within_days", "away_for_days"), MOST_DAYS),
-              "visits_at_least": MOST_VISITS, "code_id": 2**63 - 1}  # fmt: skip
+    limits = {
+        **dict.fromkeys(("came_within_days", "seen_within_days", "away_for_days", "redeemed_within_days"), MOST_DAYS),
+        **dict.fromkeys(("code_id", "holds_template_id"), 2**63 - 1),
+        "visits_at_least": MOST_VISITS, "points_at_least": MOST_POINTS, "level_at_least": MOST_LEVEL,
+    }  # fmt: skip
+    flags = ("following_only", "acquired_only", "holds_coupon", "never_redeemed")
     for name, most in limits.items():
         given = getattr(wanted, name)
         if given is not None and (type(given) is not int or not 0 < given <= most):
             raise Invalid("收件人条件不对，请重新选。", field="audience")
-    if any(type(getattr(wanted, name)) is not bool for name in ("following_only", "acquired_only")):
+    if any(type(getattr(wanted, name)) is not bool for name in flags):
         raise Invalid("收件人条件不对，请重新选。", field="audience")
-    if {one.name for one in fields(Filter)} - {
-        *limits, "search", "tag", "following_only", "acquired_only"
-    }:  # fmt: skip
+    if {one.name for one in fields(Filter)} - {*limits, *flags, "search", "tag"}:
         raise AssertionError("a new condition is not checked yet")
     own_code = select(SubQrCode.id).where(SubQrCode.id == wanted.code_id, SubQrCode.merchant_id == merchant_id)
     if wanted.code_id is not None and session.scalar(own_code) is None:
         raise NotFound("没有这个二维码。")
+    if wanted.holds_template_id is not None:
+        cards.own(session, merchant_id=merchant_id, template_id=wanted.holds_template_id)
     return wanted
 
 

@@ -64,7 +64,8 @@ def test_the_agreed_text_ends_with_the_card_and_our_own_short_link(desk: Desk, c
     with desk.runtime.transaction(Role.FAN) as session:
         link = links.target_of(session, found[2])
     target = f"{desk.public_url}/m/c/{public_id(desk, coupon)}?b={broadcast_id}"
-    assert link is not None and link[2] == target
+    assert link is not None
+    assert link[2] == target
     evidence = desk.get(broadcast_id).evidence
     assert evidence is not None
     assert (evidence["words"]["a"]["text"], evidence["words"]["a"]["template_id"]) == (said, coupon)
@@ -74,7 +75,8 @@ def test_the_agreed_text_ends_with_the_card_and_our_own_short_link(desk: Desk, c
 def test_an_article_carries_it_at_the_end_of_its_body(desk: Desk, coupon: int) -> None:
     draft = told(coupon, "请来喝茶", kind=WordsKind.ARTICLE, title="新茶", summary="到了", picture_id=desk.picture())
     words = desk.words(desk.approved(draft))["a"]
-    assert words.text.startswith("请来喝茶\n<a href=") and words.text.endswith("领取“八折券”</a>")
+    assert words.text.startswith("请来喝茶\n<a href=")
+    assert words.text.endswith("领取“八折券”</a>")
     assert content.first_link(words.text).startswith(f"{desk.public_url}/s/")
     assert "<p><a href=" in content.html_of(words.text)
 

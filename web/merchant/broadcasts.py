@@ -29,6 +29,8 @@ from web.broadcast_words import REASONS, ROUTES
 from web.context import current_runtime, now
 from web.forms import Form, OptionalLine, Paragraph, Submission, blank, read_form
 from web.language import refusal_text
+from web.merchant import benefit_conditions
+from web.merchant.benefit_conditions import Coupon, Level, Points, Redeemed
 from web.merchant.fans import Days, Visits
 from web.merchant.pictures import PictureId, own_picture_url
 from web.query import Id, Query, read_query
@@ -95,6 +97,10 @@ class AudienceQuery(Query):
     seen: Days | None = None
     away: Days | None = None
     visits: Visits | None = None
+    coupon: Coupon | None = None
+    redeemed: Redeemed | None = None
+    points: Points | None = None
+    level: Level | None = None
     tag: Typed = ""
 
 
@@ -119,6 +125,10 @@ class BroadcastForm(Form):
     seen: Days | Literal[""] = ""
     away: Days | Literal[""] = ""
     visits: Visits | Literal[""] = ""
+    coupon: Coupon | Literal[""] = ""
+    redeemed: Redeemed | Literal[""] = ""
+    points: Points | Literal[""] = ""
+    level: Level | Literal[""] = ""
     tag: OptionalLine = ""
     hello_days: HelloDays = "7"
     held_out_percent: HeldOut = "0"
@@ -232,6 +242,7 @@ def _wanted(given: AudienceQuery | BroadcastForm) -> Filter:
         away_for_days=int(given.away) if given.away else None,
         visits_at_least=int(given.visits) if given.visits else None,
         tag=given.tag,
+        **benefit_conditions.chosen(given),
     )
 
 
@@ -474,7 +485,11 @@ def _audience_words(broadcast: Broadcast) -> str:
             if group.wanted == wanted:
                 return group.name
     found = codes.list_codes(g.session, merchant_id=g.staff.merchant_id) if wanted.code_id else []
-    return audience_words(wanted, code=next((one.label for one in found if one.id == wanted.code_id), None))
+    return audience_words(
+        wanted,
+        code=next((one.label for one in found if one.id == wanted.code_id), None),
+        coupon=benefit_conditions.coupon_name(wanted, merchant_id=g.staff.merchant_id),
+    )
 
 
 def _as_typed(broadcast: Broadcast) -> Submission[Any]:
@@ -505,6 +520,7 @@ def _as_typed(broadcast: Broadcast) -> Submission[Any]:
         seen=wanted.seen_within_days,
         away=wanted.away_for_days,
         visits=wanted.visits_at_least,
+        **benefit_conditions.as_chosen(wanted),
         tag=wanted.tag,
         hello_days=broadcast.hello_days,
         held_out_percent=broadcast.held_out_percent,
@@ -534,6 +550,7 @@ def _form_page(broadcast: Broadcast, form: Submission[Any]) -> str:
         tag_choices=[(tag, tag) for tag in fans.known_tags(g.session, merchant_id)],
         day_choices=[(days, _("%(days)s 天", days=days)) for days in get_args(Days)],
         visit_choices=[(visits, _("%(count)s 次", count=visits)) for visits in get_args(Visits)],
+        **benefit_conditions.choices(),
         hello_choices=[
             (days, _("不等") if days == "0" else _("等 %(days)s 天", days=days))
             for days in get_args(HelloDays)
