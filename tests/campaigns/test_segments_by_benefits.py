@@ -46,12 +46,12 @@ class Regulars(Desk):
             meant = text(f"{MEANT} WHERE {conditions}")
             assert set(session.execute(meant, given).scalars()) == {row.follower_id for row in rows}
         # The page of an owner asks the same about that owner alone.
-        for number in names:
+        for number, name in names.items():
             with self.runtime.transaction(Role.FAN, follower_id=number) as session:
                 conditions, given = fans.conditions(self.id, wanted)
                 me = text(f"{MEANT} WHERE {conditions} AND f.follower_id = :me")
                 is_meant = session.execute(me, {**given, "me": number}).one_or_none() is not None
-            assert is_meant is (number in {row.follower_id for row in rows}), names[number]
+            assert is_meant is (number in {row.follower_id for row in rows}), name
         return {names[row.follower_id] for row in rows}
 
     def earned(self, name: str, points: int, *, at: datetime | None = None, taken_back: bool = False) -> None:
