@@ -438,10 +438,10 @@ class AllianceEntry(Base):
     """One side of a transfer: + what the merchant gets, - what it gives, in fen. Append-only."""
 
     __tablename__ = "alliance_entry"
-    __table_args__ = (CheckConstraint("fen <> 0", name="fen"), Index("ix_alliance_entry_merchant_id", "merchant_id"))
+    __table_args__ = (CheckConstraint("fen <> 0", name="fen"), Index("ix_alliance_entry_party_id", "party_id"))
 
     transfer_id: Mapped[int] = mapped_column(ForeignKey("alliance_transfer.id"), primary_key=True)
-    merchant_id: Mapped[int] = mapped_column(ForeignKey(MERCHANT_FK), primary_key=True)
+    party_id: Mapped[int] = mapped_column(ForeignKey(MERCHANT_FK), primary_key=True)
     fen: Mapped[int] = mapped_column(BigInteger)
 
 
