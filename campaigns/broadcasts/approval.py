@@ -21,11 +21,6 @@ from merchants.reviews import REASON_MAX
 from merchants.wording import Finding, Severity, clean
 from wechat.limits import TEXT_MAX_BYTES
 
-DECIDED = (
-    BroadcastState.APPROVED, BroadcastState.RETURNED, BroadcastState.LATE, BroadcastState.GATHERED,
-    BroadcastState.FREEZING, BroadcastState.RUNNING, BroadcastState.PAUSED, BroadcastState.FINISHED,
-)  # fmt: skip
-
 
 class AlreadyDecided(BusinessError):
     """Another operator was faster, or its author took it back."""
