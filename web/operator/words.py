@@ -85,6 +85,7 @@ TASK_KINDS: dict[str, Any] = {
     "hand_over": _l("移交二维码"),
     "upload_picture": _l("上传图片"),
     "erase_follower": _l("删除个人资料"),
+    "give_birthday_coupons": _l("送生日券"),
     "check_follower": _l("核对是否关注"),
     "forget_old": _l("清理到期内容"),
     "send_follow_up": _l("发送后续消息"),
@@ -174,6 +175,15 @@ QUOTA_SORTS: dict[str, Any] = {
     "calls": _l("今天次数最多"),
 }
 ACTIONS: dict[str, Any] = {
+    "coupon.give": _l("手工发券"),
+    "coupon.revoke": _l("收回一张券"),
+    "coupon_template.approve": _l("通过一种券"),
+    "coupon_template.reject": _l("退回一种券"),
+    "coupon_template.stop": _l("停发一种券"),
+    "coupon_template.live": _l("恢复发券"),
+    "coupon_template.paused": _l("暂停发券"),
+    "coupon_template.ended": _l("结束一种券"),
+    "coupon_template.stock": _l("改券的数量和预算"),
     "invitation accepted": _l("接受邀请"),
     "signed in": _l("登录"),
     "session ended": _l("退出一处登录"),
