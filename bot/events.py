@@ -225,11 +225,6 @@ class MassSendFinished(Event):
     sent: int
     failed: int
 
-    @property
-    def adds_up(self) -> bool:
-        """Whether the counts agree with each other as documented."""
-        return min(self.total, self.sent, self.failed) >= 0 and self.sent + self.failed == self.filtered <= self.total
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TemplateSendFinished(Event):

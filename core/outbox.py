@@ -5,6 +5,7 @@ on real time, renewed while it works), acts, and finishes it under the attempt n
 worker finishes nothing. Attempts only ever count up; what a task may have too many of is failures.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
@@ -89,7 +90,18 @@ def add_many(session: Session, rows: list[dict[str, Any]], *, delay: timedelta =
     statement = insert(Outbox).values(next_try_at=func.clock_timestamp() + delay).on_conflict_do_nothing()
     session.execute(statement, rows)
     if not delay:
-        session.info.setdefault("queues", set()).update(entry["queue"] for entry in rows)
+        ring_after_commit(session, *{entry["queue"] for entry in rows})
+
+
+def ring_after_commit(session: Session, *queues: str) -> None:
+    """Have the bells of these queues rung when the transaction commits."""
+    session.info.setdefault("queues", set()).update(queues)
+
+
+def to_ring(session: Session) -> Collection[str]:
+    """The queues whose bells a transaction wants rung."""
+    rung: Collection[str] = session.info.get("queues", ())
+    return rung
 
 
 def claim(session: Session, queue: str) -> Task | None:
@@ -156,7 +168,7 @@ def revive(session: Session, task_id: int) -> bool:
     """Give a dead task another round of attempts (the operator's button)."""
     statement = update(Outbox).where(Outbox.id == task_id, Outbox.state == OutboxState.DEAD)
     values = {"state": OutboxState.PENDING, "failures": 0, "next_try_at": func.clock_timestamp(), "finished_at": None}
-    session.info.setdefault("queues", set()).update(QUEUES)
+    ring_after_commit(session, *QUEUES)
     return rows_changed(session.execute(statement.values(**values))) == 1
 
 

@@ -13,6 +13,7 @@ from functools import cached_property
 
 from sqlalchemy.orm import Session
 
+from core import outbox
 from core.bell import Bell
 from core.clock import Clock
 from core.database import Database, Role
@@ -60,7 +61,7 @@ class Runtime:
             statement_timeout_s=statement_timeout_s,
         ) as session:
             yield session
-        self.bell.ring(*session.info.get("queues", ()))
+        self.bell.ring(*outbox.to_ring(session))
 
     def now(self) -> datetime:
         """The application's time, aware UTC."""

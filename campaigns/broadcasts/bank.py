@@ -96,6 +96,11 @@ def month_before(month: date) -> date:
     return (month - timedelta(days=1)).replace(day=1)
 
 
+def month_after(month: date) -> date:
+    """The first day of the month after, on which everything is counted anew."""
+    return (month + timedelta(days=31)).replace(day=1)
+
+
 def week_of(moment: datetime) -> date:
     """The Monday of the Shanghai week of a moment."""
     day = business_day(moment)

@@ -303,12 +303,14 @@ _PASS_ON: Final = text("""
         ORDER BY allotted - used DESC, merchant_id LIMIT 1)
     UPDATE call_allotment a SET allotted = a.allotted + CASE WHEN a.merchant_id = :sender THEN 1 ELSE -1 END
     FROM richest WHERE a.day = :day AND a.merchant_id IN (richest.merchant_id, :sender)""")
+TURN_ORDER: Final = "coalesce(a.used, 0), a.last_called_at NULLS FIRST"
+"""Whoever called least today comes first, then whoever called longest ago. `a` is their `call_allotment` of the day."""
 _TURNS: Final = text(f"""
     SELECT w.merchant_id
     FROM (SELECT coalesce(b.merchant_id, 0) AS merchant_id, min(coalesce(b.started_at, b.created_at)) AS since
           FROM broadcast b WHERE {_IS_WAITING} GROUP BY 1) w
     LEFT JOIN call_allotment a ON a.day = :day AND a.merchant_id = w.merchant_id
-    ORDER BY coalesce(a.used, 0), a.last_called_at NULLS FIRST, w.since, w.merchant_id""")
+    ORDER BY {TURN_ORDER}, w.since, w.merchant_id""")
 # What an approved one costs was shown to the operator who agreed to it.
 _NEEDS: Final = text("""
     SELECT w.merchant_id, w.calls, w.since, :base + :per_kept * coalesce(s.people, 0) AS weight

@@ -17,6 +17,7 @@ from core import outbox
 from core.clock import SHANGHAI
 from core.database import rows_changed
 from core.errors import BusinessError, Invalid
+from wechat.limits import CLIENTMSGID_REMEMBERED
 
 QUEUE: Final = outbox.BROADCASTS
 LATE_AFTER: Final = timedelta(hours=1)
@@ -25,8 +26,10 @@ ERRORS_IN_ROW: Final = 5
 """So many refusals of the account itself, one after another, stop all sending (BC-17)."""
 BREAK: Final = timedelta(seconds=60)
 """For how long sending rests when answers stay out (F17)."""
-REMEMBERED: Final = timedelta(hours=23)
+REMEMBERED: Final = CLIENTMSGID_REMEMBERED - timedelta(hours=1)
 """For how long a batch may be asked for again: an hour less than the platform remembers a clientmsgid."""
+ASK_AGAIN_AFTER: Final = timedelta(seconds=65)
+"""How soon: the platform refuses a clientmsgid that it was asked about less than a minute ago."""
 RESET_AT: Final = time(0, 5)
 """When the platform's daily counters are surely new."""
 
@@ -50,7 +53,7 @@ def resume(session: Session, broadcast_id: int, *, by: By) -> None:
     """Go on with what is still planned. A merchant cannot undo the operator's or the platform's pause."""
     condition = "AND paused_by = 'merchant'" if by == "merchant" else ""
     _step(session, broadcast_id, BroadcastState.RUNNING, "paused_by = NULL, pause_reason = ''", condition=condition)
-    _wake(session)
+    outbox.ring_after_commit(session, QUEUE)
 
 
 def cancel(session: Session, broadcast_id: int) -> None:
@@ -131,7 +134,7 @@ def tidy(session: Session, now: datetime) -> None:
         {"now": now},
     )
     if has_work(session, now):
-        _wake(session)
+        outbox.ring_after_commit(session, QUEUE)
 
 
 def _give_up_lost_calls(session: Session) -> None:
@@ -148,8 +151,9 @@ def _give_up_lost_calls(session: Session) -> None:
     )
     lost = session.execute(
         text("""
-            UPDATE send_batch SET state = 'unknown', not_before = clock_timestamp() + interval '60 s'
-            WHERE state = 'calling' AND lease_until < clock_timestamp() RETURNING id""")
+            UPDATE send_batch SET state = 'unknown', not_before = clock_timestamp() + :again_after
+            WHERE state = 'calling' AND lease_until < clock_timestamp() RETURNING id"""),
+        {"again_after": ASK_AGAIN_AFTER},
     ).scalars()
     session.execute(
         text("""
@@ -261,14 +265,10 @@ def hold_running(session: Session, reason: str) -> None:
 def resume_account(session: Session) -> None:
     """Send again; the first call goes alone, and the others follow if it succeeds."""
     session.execute(text("UPDATE sending_state SET paused_at = NULL, resume_at = NULL, reason = '', errors_in_row = 1"))
-    _wake(session)
+    outbox.ring_after_commit(session, QUEUE)
 
 
 def next_reset(now: datetime) -> datetime:
     """When the platform's daily counters have started anew."""
     tomorrow = now.astimezone(SHANGHAI).date() + timedelta(days=1)
     return datetime.combine(tomorrow, RESET_AT, SHANGHAI)
-
-
-def _wake(session: Session) -> None:
-    session.info.setdefault("queues", set()).add(QUEUE)

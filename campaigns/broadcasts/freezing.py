@@ -13,8 +13,9 @@ from campaigns import audience
 from campaigns.broadcasts import bank, content, digest, reach
 from campaigns.broadcasts.bank import Policy
 from campaigns.broadcasts.models import Broadcast, BroadcastKind, BroadcastState, NotReached
+from core import outbox
 from core.database import Role
-from core.outbox import BROADCASTS, Task
+from core.outbox import Task
 from core.runtime import Runtime
 
 FREEZE: Final = "freeze_broadcast"
@@ -41,7 +42,7 @@ def freeze(runtime: Runtime, task: Task) -> None:
         session.execute(
             text("UPDATE broadcast SET state = 'running', started_at = app_now() WHERE id = :id"), {"id": broadcast_id}
         )
-        session.info.setdefault("queues", set()).add(BROADCASTS)
+        outbox.ring_after_commit(session, outbox.BROADCASTS)
 
 
 def _freezing(session: Session, broadcast_id: int, lock: str = "") -> str | None:

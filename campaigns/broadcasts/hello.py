@@ -13,9 +13,10 @@ from typing import Any, Final
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
-from campaigns.broadcasts import mass, outgoing, sending, verdict
-from campaigns.broadcasts.models import NotReached, RecipientState
-from campaigns.broadcasts.reach import RESERVED_FOR_ANSWERS
+from campaigns.broadcasts import attempts, outgoing, sending, verdict
+from campaigns.broadcasts.models import NotReached
+from campaigns.broadcasts.reach import MAY_GET, RESERVED_FOR_ANSWERS
+from campaigns.broadcasts.sending import WindowCall
 from campaigns.broadcasts.verdict import Answer, Verdict
 from core import outbox
 from core.database import Role, rows_changed
@@ -23,7 +24,6 @@ from core.jobs import Handler
 from core.outbox import Task, TryLater
 from core.runtime import Runtime
 from wechat.client import client_of
-from wechat.replies import Reply
 
 SEND: Final = "send_hello"
 AFTER: Final = timedelta(seconds=2)
@@ -36,16 +36,13 @@ LATEST: Final = timedelta(minutes=10)
 CALL_LASTS: Final = timedelta(seconds=60)
 """No call takes longer; after that the sweep calls it unknown."""
 EXPIRE_AT_ONCE: Final = 10_000
+WAITS_ON: Final = frozenset({Verdict.WAIT, Verdict.STOP, Verdict.CLOSED})
+"""Answers after which the fan's next hello is waited for again; all others the sender writes down as its own."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
-    broadcast_id: int
-    follower_id: int
-    attempt: int
+@dataclass(frozen=True)
+class _Call(WindowCall):
     window_id: int
-    openid: str
-    reply: Reply
 
 
 def row(*, inbox_id: int, follower_id: int, merchant_id: int, again: str = "") -> dict[str, Any]:
@@ -65,29 +62,13 @@ def send_hello(runtime: Runtime, task: Task) -> None:
     if call is None:
         return
     client = client_of(runtime)
-    answer = verdict.of(lambda: client.send_reply(call.openid, call.reply))
+    answer = verdict.of(lambda: call.send(client))
     with runtime.transaction(Role.PLATFORM) as session:
-        match answer.verdict:
-            case Verdict.WAIT:
-                if _wait_on(session, call, gives_back=True):
-                    _owe_again(session, call, task)
-            case Verdict.STOP:
-                _wait_on(session, call, gives_back=True)
-            case Verdict.CLOSED:
-                # What the platform has closed is not tried again: the window's message counts as used.
-                _wait_on(session, call, gives_back=False)
-            case Verdict.SENT:
-                _settle(session, call, RecipientState.SENT, answer)
-            case Verdict.NOBODY:
-                _settle(session, call, RecipientState.REJECTED, answer)
-                _mark_unreachable(session, call, answer)
-            case Verdict.WRONG:
-                _settle(session, call, RecipientState.REJECTED, answer)
-                mass.stop_broadcast(session, call.broadcast_id, f"微信不接受这条内容（{answer.errcode}）")
-            case _:
-                _settle(session, call, RecipientState.UNKNOWN, answer)
-        _note(session, call, "after", answer)
-        sending.judge_account(session, [answer], runtime.now())
+        if answer.verdict in WAITS_ON:
+            _wait_on(session, call, answer, task)
+            sending.judge_account(session, [answer], runtime.now())
+        else:
+            sending.record(session, [(call, answer)], runtime.now())
 
 
 def expire(session: Session, now: datetime) -> None:
@@ -139,8 +120,8 @@ def _begin(session: Session, task: Task, *, now: datetime) -> _Call | None:
     if calling is None:
         _unclaim(session, who, waiting.broadcast_id)
         return None
-    call = _Call(waiting.broadcast_id, who["follower_id"], calling.attempt, calling.window_id, fan.openid, reply)
-    _note(session, call, "before")
+    call = _Call(waiting.broadcast_id, who["follower_id"], calling.attempt, fan.openid, reply, calling.window_id)
+    attempts.note(session, call.broadcast_id, call.attempt, follower_id=call.follower_id)
     return call
 
 
@@ -184,7 +165,7 @@ def _take(session: Session, who: Mapping[str, int], broadcast_id: int) -> Row[An
     """From here on the call counts as made: one statement judges once more, takes the message out of a window of this
     merchant's conversation that has more than is kept for answers, and says `calling`."""
     return session.execute(
-        text("""
+        text(f"""
             WITH taken AS (
                 UPDATE message_window SET used = used + 1
                 WHERE inbox_id = (
@@ -196,12 +177,10 @@ def _take(session: Session, who: Mapping[str, int], broadcast_id: int) -> Row[An
                               AND b.started_at + b.hello_days * interval '1 day' > app_now())
                   AND EXISTS (SELECT 1 FROM sending_state s WHERE s.paused_at IS NULL)
                   AND EXISTS (
-                      SELECT 1 FROM fan f JOIN follower w ON w.id = f.follower_id
-                      WHERE f.follower_id = :follower_id AND f.merchant_id = :merchant_id AND f.muted_at IS NULL
-                        AND f.erased_at IS NULL AND w.status = 'following' AND w.openid IS NOT NULL
-                        AND NOT EXISTS (SELECT 1 FROM opt_out o WHERE o.follower_id = w.id)
-                        AND NOT EXISTS (SELECT 1 FROM unreachable u WHERE u.follower_id = w.id
-                                        AND u.channel = 'window' AND u.since >= w.last_seen_at))
+                      SELECT 1 FROM fan JOIN follower f ON f.id = fan.follower_id
+                      WHERE fan.follower_id = :follower_id AND fan.merchant_id = :merchant_id AND {MAY_GET}
+                        AND NOT EXISTS (SELECT 1 FROM unreachable u WHERE u.follower_id = f.id
+                                        AND u.channel = 'window' AND u.since >= f.last_seen_at))
                 RETURNING inbox_id)
             UPDATE broadcast_recipient r
             SET state = 'calling', attempt = r.attempt + 1, window_id = taken.inbox_id,
@@ -222,21 +201,26 @@ def _unclaim(session: Session, who: Mapping[str, int], broadcast_id: int) -> Non
     )
 
 
-def _wait_on(session: Session, call: _Call, *, gives_back: bool) -> bool:
+def _wait_on(session: Session, call: _Call, answer: Answer, task: Task) -> None:
     """It was definitely not taken: it waits again, and the message stays the window's where that still has it.
 
-    False where the sweep has called it unknown meanwhile: then it stays so.
+    Where the sweep has called it unknown meanwhile, it stays so.
     """
+    attempts.note(session, call.broadcast_id, call.attempt, follower_id=call.follower_id, answer=answer)
     waits = text("""
         UPDATE broadcast_recipient SET state = 'planned', owner = NULL, lease_until = NULL, window_id = NULL
         WHERE broadcast_id = :broadcast_id AND follower_id = :follower_id AND attempt = :attempt
           AND state = 'calling'""")
-    is_mine = rows_changed(session.execute(waits, _own(call))) == 1
-    if is_mine and gives_back:
+    mine = {"broadcast_id": call.broadcast_id, "follower_id": call.follower_id, "attempt": call.attempt}
+    if not rows_changed(session.execute(waits, mine)):
+        return
+    # What the platform has closed is not tried again: the window's message counts as used.
+    if answer.verdict is not Verdict.CLOSED:
         session.execute(
             text("UPDATE message_window SET used = used - 1 WHERE inbox_id = :window_id"), {"window_id": call.window_id}
         )
-    return is_mine
+    if answer.verdict is Verdict.WAIT:
+        _owe_again(session, call, task)
 
 
 def _owe_again(session: Session, call: _Call, task: Task) -> None:
@@ -248,49 +232,6 @@ def _owe_again(session: Session, call: _Call, task: Task) -> None:
         again=f":{call.broadcast_id}:{call.attempt}",
     )
     outbox.add_many(session, [again], delay=min(SOON * 2 ** min(call.attempt - 1, 10), LATEST))
-
-
-def _settle(session: Session, call: _Call, state: RecipientState, answer: Answer) -> None:
-    """The sweep may have given the call up meanwhile; what we saw ourselves is better."""
-    session.execute(
-        text("""
-            UPDATE broadcast_recipient
-            SET state = :state, errcode = :errcode, lease_until = NULL, settled_at = app_now()
-            WHERE broadcast_id = :broadcast_id AND follower_id = :follower_id AND attempt = :attempt
-              AND (state = 'calling' OR state = 'unknown' AND :state <> 'unknown')"""),
-        {**_own(call), "state": state, "errcode": answer.errcode},
-    )
-
-
-def _mark_unreachable(session: Session, call: _Call, answer: Answer) -> None:
-    """Until something newer is heard of them, nothing is planned on this channel (BC-21)."""
-    session.execute(
-        text("""
-            INSERT INTO unreachable (follower_id, channel, since, errcode)
-            VALUES (:follower_id, 'window', app_now(), :errcode)
-            ON CONFLICT (follower_id, channel) DO UPDATE SET since = excluded.since, errcode = excluded.errcode"""),
-        {"follower_id": call.follower_id, "errcode": answer.errcode},
-    )
-
-
-def _note(session: Session, call: _Call, moment: str, answer: Answer | None = None) -> None:
-    """A line in the log of attempts, with what was agreed to be said (BC-15)."""
-    session.execute(
-        text("""
-            INSERT INTO send_attempt (broadcast_id, follower_id, attempt, moment, content_hash, outcome, errcode)
-            SELECT b.id, :follower_id, :attempt, :moment, b.content_hash, :outcome, CAST(:errcode AS integer)
-            FROM broadcast b WHERE b.id = :broadcast_id"""),
-        {
-            **_own(call),
-            "moment": moment,
-            "outcome": answer and answer.verdict,
-            "errcode": answer and answer.errcode,
-        },
-    )
-
-
-def _own(call: _Call) -> dict[str, int]:
-    return {"broadcast_id": call.broadcast_id, "follower_id": call.follower_id, "attempt": call.attempt}
 
 
 HANDLERS: Final[Mapping[str, Handler]] = {SEND: send_hello}

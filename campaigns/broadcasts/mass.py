@@ -13,20 +13,21 @@ import structlog
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
-from campaigns.broadcasts import bank, calls, control, outgoing
+from campaigns.broadcasts import attempts, bank, calls, control, outgoing
 from campaigns.broadcasts.bank import Policy
 from campaigns.broadcasts.freezing import dissolve
 from campaigns.broadcasts.models import NotReached
-from campaigns.broadcasts.reach import SMALLEST_MASS
+from campaigns.broadcasts.reach import FOLLOWS, SMALLEST_MASS, WANTS_ANY, WANTS_MERCHANT
 from campaigns.broadcasts.verdict import Answer, Verdict
+from core import outbox
 from core.clock import business_day
 from core.errors import BusinessError
 from wechat.client import WeChatClient
 from wechat.mass import MassContent
 
 LEASE: Final = "interval '60 s'"
-ASK_AGAIN: Final = "interval '65 s'"
-"""The platform refuses a clientmsgid that it was asked about less than a minute ago."""
+BREATHER: Final = timedelta(seconds=30)
+"""How soon to look again at a batch that may not be called now."""
 MONTH_QUOTA_CODE: Final = 45028
 
 log = structlog.get_logger(__name__)
@@ -75,7 +76,7 @@ def _begin_next(session: Session, owner: str, policy: Policy, now: datetime) -> 
         dissolve(session, batch.id)
         return None
     if not calls.spend(session, merchant_id=batch.merchant_id, now=now):
-        _put_back(session, batch.id, "30 s")
+        _put_back(session, batch.id, BREATHER)
         return None
     return _commit(session, batch, people, owner, is_repeat=False)
 
@@ -120,31 +121,24 @@ def _commit(session: Session, batch: Row[Any], openids: Sequence[str], owner: st
     session.execute(
         text(f"""
             UPDATE send_batch SET {state} attempt = attempt + 1, owner = :owner, repeat_asked = false,
-                   lease_until = clock_timestamp() + {LEASE}, not_before = clock_timestamp() + {ASK_AGAIN}
+                   lease_until = clock_timestamp() + {LEASE}, not_before = clock_timestamp() + :again_after
             WHERE id = :id"""),
-        {"id": batch.id, "owner": owner, **({} if is_repeat else {"size": len(openids)})},
+        {
+            "id": batch.id,
+            "owner": owner,
+            "again_after": control.ASK_AGAIN_AFTER,
+            **({} if is_repeat else {"size": len(openids)}),
+        },
     )
-    session.execute(
-        text("""
-            INSERT INTO send_attempt (broadcast_id, batch_id, attempt, moment, content_hash)
-            SELECT broadcast_id, id, attempt, 'before', (SELECT content_hash FROM broadcast b WHERE b.id = broadcast_id)
-            FROM send_batch WHERE id = :id"""),
-        {"id": batch.id},
-    )
+    attempt = batch.attempt + 1
+    attempts.note(session, batch.broadcast_id, attempt, batch_id=batch.id)
     words = outgoing.for_batch(session, batch.broadcast_id, variant=batch.variant, group_no=batch.group_no)
-    return MassCall(batch.id, batch.broadcast_id, batch.attempt + 1, batch.clientmsgid, openids, words, is_repeat)
+    return MassCall(batch.id, batch.broadcast_id, attempt, batch.clientmsgid, openids, words, is_repeat)
 
 
 def record(session: Session, call: MassCall, answer: Answer, now: datetime) -> None:
     """Write down what came of a mass call; safe to try again, and late answers of a lost call are taken, too."""
-    session.execute(
-        text("""
-            INSERT INTO send_attempt (broadcast_id, batch_id, attempt, moment, content_hash, outcome, errcode)
-            SELECT b.id, :batch, :attempt, 'after', b.content_hash, :outcome, :errcode
-            FROM broadcast b WHERE b.id = :broadcast"""),
-        {"batch": call.batch_id, "attempt": call.attempt, "broadcast": call.broadcast_id,
-         "outcome": answer.verdict, "errcode": answer.errcode},
-    )  # fmt: skip
+    attempts.note(session, call.broadcast_id, call.attempt, batch_id=call.batch_id, answer=answer)
     verdict = answer.verdict
     if verdict in {Verdict.SENT, Verdict.KNOWN}:
         if _is_of_another(session, call, answer.msg_id):
@@ -158,7 +152,7 @@ def record(session: Session, call: MassCall, answer: Answer, now: datetime) -> N
     elif verdict in {Verdict.WRONG, Verdict.NOBODY, Verdict.CLOSED}:
         _reject(session, call, answer)
     else:
-        wait = {Verdict.WAIT: "65 s", Verdict.NOT_CALLED: "0 s"}.get(verdict, "30 s")
+        wait = {Verdict.WAIT: control.ASK_AGAIN_AFTER, Verdict.NOT_CALLED: timedelta(0)}.get(verdict, BREATHER)
         _put_back(session, call.batch_id, wait, attempt=call.attempt)
         if answer.errcode == MONTH_QUOTA_CODE:
             calls.close_day(session, now)
@@ -213,12 +207,12 @@ def stop_broadcast(session: Session, broadcast_id: int, reason: str) -> None:
     )
 
 
-def _put_back(session: Session, batch_id: int, wait: str, *, attempt: int | None = None) -> None:
+def _put_back(session: Session, batch_id: int, wait: timedelta, *, attempt: int | None = None) -> None:
     """The batch was certainly not sent and is planned again."""
     session.execute(
         text("""
             UPDATE send_batch SET state = 'planned', lease_until = NULL,
-                   not_before = clock_timestamp() + CAST(:wait AS interval)
+                   not_before = clock_timestamp() + :wait
             WHERE id = :id AND state IN ('claimed', 'calling') AND coalesce(attempt = CAST(:attempt AS int), true)"""),
         {"id": batch_id, "wait": wait, "attempt": attempt},
     )
@@ -249,7 +243,7 @@ def ask_to_repeat(session: Session, batch_id: int, *, now: datetime) -> None:
         WHERE id = :id AND state = 'unknown' AND called_at > :since RETURNING id""")
     if session.scalar(statement, {"id": batch_id, "since": now - control.REMEMBERED}) is None:
         raise NotToRepeat
-    session.info.setdefault("queues", set()).add(control.QUEUE)
+    outbox.ring_after_commit(session, control.QUEUE)
 
 
 def settle_by_reports(session: Session, now: datetime) -> None:
@@ -290,7 +284,7 @@ _CLAIM: Final = text(f"""
         LEFT JOIN call_allotment a ON a.day = :day AND a.merchant_id = coalesce(s.merchant_id, 0)
         WHERE s.state = 'planned' AND b.state = 'running' AND coalesce(s.not_before <= clock_timestamp(), true)
           AND EXISTS (SELECT 1 FROM sending_state WHERE paused_at IS NULL)
-        ORDER BY coalesce(a.used, 0), a.last_called_at NULLS FIRST, b.started_at, s.no
+        ORDER BY {calls.TURN_ORDER}, b.started_at, s.no
         LIMIT 1 FOR UPDATE OF s SKIP LOCKED)
     RETURNING id, broadcast_id, merchant_id, variant, group_no, month, week, attempt, clientmsgid""")
 _CLAIM_UNKNOWN: Final = text("""
@@ -302,24 +296,22 @@ _CLAIM_UNKNOWN: Final = text("""
       AND EXISTS (SELECT 1 FROM sending_state WHERE paused_at IS NULL)
     ORDER BY s.not_before LIMIT 1 FOR UPDATE OF s SKIP LOCKED""")
 # A digest's fan may have muted any of the merchants in its composition.
-_MUTED: Final = """
-    fan.muted_at IS NOT NULL OR fan.erased_at IS NOT NULL OR r.merchant_id IS NULL AND EXISTS (
+_MUTED: Final = f"""
+    NOT ({WANTS_MERCHANT}) OR r.merchant_id IS NULL AND EXISTS (
         SELECT 1 FROM digest_group g JOIN broadcast i ON i.id = ANY(g.items)
         JOIN fan m ON m.merchant_id = i.merchant_id AND m.follower_id = r.follower_id
         WHERE g.digest_id = r.broadcast_id AND g.no = r.group_no
           AND (m.muted_at IS NOT NULL OR m.erased_at IS NOT NULL))"""
-_MAY_NOT: Final = f"""
-    f.status <> 'following' OR f.openid IS NULL OR {_MUTED}
-    OR EXISTS (SELECT 1 FROM opt_out o WHERE o.follower_id = r.follower_id)"""
+_MAY_NOT: Final = f"(NOT ({FOLLOWS} AND {WANTS_ANY}) OR {_MUTED})"
 _OF_BATCH: Final = """
     broadcast_recipient r JOIN follower f ON f.id = r.follower_id
     LEFT JOIN fan ON fan.merchant_id = r.merchant_id AND fan.follower_id = r.follower_id"""
 _WHO_LEFT: Final = text(f"""
     WITH gone AS (
         SELECT r.broadcast_id, r.follower_id,
-               CASE WHEN f.status <> 'following' OR f.openid IS NULL THEN '{NotReached.LEFT}'
+               CASE WHEN NOT ({FOLLOWS}) THEN '{NotReached.LEFT}'
                     WHEN {_MUTED} THEN '{NotReached.MUTED}' ELSE '{NotReached.OPTED_OUT}' END AS reason
-        FROM {_OF_BATCH} WHERE r.batch_id = :id AND r.state = 'planned' AND ({_MAY_NOT}))
+        FROM {_OF_BATCH} WHERE r.batch_id = :id AND r.state = 'planned' AND {_MAY_NOT})
     UPDATE broadcast_recipient r SET state = 'skipped', reason = gone.reason, batch_id = NULL, settled_at = app_now()
     FROM gone WHERE r.broadcast_id = gone.broadcast_id AND r.follower_id = gone.follower_id
     RETURNING r.follower_id""")

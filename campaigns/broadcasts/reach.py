@@ -24,6 +24,13 @@ FORECAST_TIMEOUT_S: Final = 25
 HOLD_OUT_FROM: Final = 1_000
 """Of fewer nothing could be learnt."""
 
+# What must hold of a fan whenever something is sent to them, as SQL. Aliases: `f` their follower, `fan` their fan row.
+FOLLOWS: Final = "f.status = 'following' AND f.openid IS NOT NULL"
+WANTS_MERCHANT: Final = "fan.muted_at IS NULL AND fan.erased_at IS NULL"
+"""Also where there is no fan row: the platform's own digest has no merchant."""
+WANTS_ANY: Final = "NOT EXISTS (SELECT 1 FROM opt_out WHERE opt_out.follower_id = f.id)"
+MAY_GET: Final = f"{FOLLOWS} AND {WANTS_MERCHANT} AND {WANTS_ANY}"
+
 
 @dataclass(frozen=True)
 class Audience:

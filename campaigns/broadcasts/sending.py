@@ -25,7 +25,7 @@ from sqlalchemy.orm import Session
 from campaigns.broadcasts import bank, control, mass, outgoing
 from campaigns.broadcasts.freezing import make_batch
 from campaigns.broadcasts.mass import MassCall
-from campaigns.broadcasts.reach import RESERVED_FOR_ANSWERS
+from campaigns.broadcasts.reach import FOLLOWS, MAY_GET, RESERVED_FOR_ANSWERS, WANTS_ANY, WANTS_MERCHANT
 from campaigns.broadcasts.verdict import Answer, Verdict, of
 from core.database import Role
 from core.runtime import Runtime
@@ -124,7 +124,7 @@ class Sender:
         answers = list(self._answers)
         with self._runtime.transaction(Role.PLATFORM, statement_timeout_s=30) as session:
             now = self._runtime.now()
-            _record(session, answers, now)
+            record(session, answers, now)
             calls = self._commit_calls(session, now) if may_begin else []
         del self._answers[: len(answers)]
         committed = time.monotonic()
@@ -274,8 +274,8 @@ _ROW_STATES: Final = {
 }
 
 
-def _record(session: Session, answers: Sequence[tuple[Call, Answer]], now: datetime) -> None:
-    """Write down a turn's answers, in the order in which they came, and what they mean for all sending."""
+def record(session: Session, answers: Sequence[tuple[Call, Answer]], now: datetime) -> None:
+    """Write down answers, in the order in which they came, and what they mean for all sending."""
     windows = [(call, answer) for call, answer in answers if isinstance(call, WindowCall)]
     if windows:
         session.execute(
@@ -352,7 +352,7 @@ _CLAIM: Final = text("""
     WHERE r.broadcast_id = free.broadcast_id AND r.follower_id = free.follower_id AND r.state = 'planned'
     RETURNING r.broadcast_id, r.follower_id, r.attempt""")
 # Everything that must be true at the moment of the call, asked in the statement that commits it (BC-10, BC-19).
-_CALLING: Final = text("""
+_CALLING: Final = text(f"""
     WITH ready AS (
         SELECT r.broadcast_id, r.follower_id, r.attempt, r.variant, f.openid, open.inbox_id, b.content_hash
         FROM unnest(CAST(:broadcasts AS bigint[]), CAST(:followers AS bigint[]), CAST(:attempts AS int[]))
@@ -368,8 +368,7 @@ _CALLING: Final = text("""
             ORDER BY w.expires_at, w.inbox_id LIMIT 1) open
         WHERE r.state = 'claimed' AND r.owner = :owner AND r.attempt = asked.attempt
           AND r.lease_until > clock_timestamp() AND b.state = 'running'
-          AND f.status = 'following' AND f.openid IS NOT NULL AND fan.muted_at IS NULL AND fan.erased_at IS NULL
-          AND NOT EXISTS (SELECT 1 FROM opt_out o WHERE o.follower_id = r.follower_id)
+          AND {MAY_GET}
           AND EXISTS (SELECT 1 FROM sending_state WHERE paused_at IS NULL)
         FOR UPDATE OF r),
     spent AS (
@@ -385,7 +384,7 @@ _CALLING: Final = text("""
         INSERT INTO send_attempt (broadcast_id, follower_id, attempt, moment, content_hash)
         SELECT broadcast_id, follower_id, attempt, 'before', content_hash FROM calling)
     SELECT broadcast_id, follower_id, attempt, variant, openid FROM calling""")
-_PASSED_OVER: Final = text("""
+_PASSED_OVER: Final = text(f"""
     UPDATE broadcast_recipient r
     SET lease_until = NULL, owner = NULL,
         state = CASE WHEN judged.reason = '' OR judged.waits THEN 'planned' ELSE 'skipped' END,
@@ -404,9 +403,9 @@ _PASSED_OVER: Final = text("""
         CROSS JOIN LATERAL (
             SELECT CASE
                 WHEN b.state <> 'running' OR EXISTS (SELECT 1 FROM sending_state WHERE paused_at IS NOT NULL) THEN ''
-                WHEN f.status <> 'following' OR f.openid IS NULL OR fan.erased_at IS NOT NULL THEN 'left'
-                WHEN fan.muted_at IS NOT NULL THEN 'muted'
-                WHEN EXISTS (SELECT 1 FROM opt_out o WHERE o.follower_id = c.follower_id) THEN 'opted_out'
+                WHEN NOT ({FOLLOWS}) OR fan.erased_at IS NOT NULL THEN 'left'
+                WHEN NOT ({WANTS_MERCHANT}) THEN 'muted'
+                WHEN NOT ({WANTS_ANY}) THEN 'opted_out'
                 WHEN c.lease_until <= clock_timestamp() THEN ''
                 ELSE 'window_closed' END AS reason) why) judged
     WHERE r.broadcast_id = judged.broadcast_id AND r.follower_id = judged.follower_id""")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
@@ -10,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from campaigns.broadcasts import bank
+from campaigns.broadcasts.bank import Share
 from core.clock import business_day
 from wechat.limits import MASS_PER_FOLLOWER_MONTH
 
@@ -24,21 +25,14 @@ class Sort(StrEnum):
 
 
 @dataclass(frozen=True)
-class MerchantUse:
-    """One merchant's part of the month, and its calls of today."""
+class MerchantUse(Share):
+    """One merchant's share of the month, and its calls of today."""
 
     merchant_id: int
     name: str
     kept_followers: int
-    base: int
-    earned: int
-    used: int
     calls: int
     allotted: int
-
-    @property
-    def left(self) -> int:
-        return max(self.base + self.earned - self.used, 0)
 
 
 @dataclass(frozen=True)
@@ -53,7 +47,6 @@ class ForeignSend:
     counts_for_everybody: bool
     label: str | None
     note: str
-    labelled_at: datetime | None
 
 
 def slots(session: Session, now: datetime, *, merchant_id: int | None = None) -> list[int]:
@@ -136,7 +129,7 @@ def foreign_sends(session: Session, *, before: int | None = None, limit: int = 5
     """Mass sends that were none of ours, the newest first."""
     rows = session.execute(
         text("""
-            SELECT msg_id, reported_at, status, total, sent, counts_for_everybody, label, note, labelled_at
+            SELECT msg_id, reported_at, status, total, sent, counts_for_everybody, label, note
             FROM mass_report r
             WHERE is_foreign AND (CAST(:before AS bigint) IS NULL OR (reported_at, msg_id) <
                   (SELECT reported_at, msg_id FROM mass_report WHERE msg_id = :before))
@@ -166,8 +159,3 @@ def sending(session: Session) -> Sending:
     """Whether the account sends at all."""
     row = session.execute(text("SELECT paused_at, resume_at, reason FROM sending_state")).one_or_none()
     return Sending() if row is None else Sending(row.paused_at, row.resume_at, row.reason)
-
-
-def next_month(month: date) -> date:
-    """The first day of the month after, on which everything is counted anew."""
-    return (month + timedelta(days=31)).replace(day=1)

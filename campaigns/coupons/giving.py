@@ -22,6 +22,7 @@ from campaigns.audience import as_filter
 from campaigns.coupons import validity
 from campaigns.coupons.models import Channel, CouponState, CouponTemplate, TemplateState
 from campaigns.models import Segment
+from campaigns.points import levels
 from core import audit, outbox
 from core.clock import business_day
 from core.database import Role, rows_changed
@@ -196,6 +197,7 @@ def _why_not(
         (standing.had >= template.per_person, Refusal.LIMIT),
         (standing.has_redeemed, Refusal.FIRST_ONLY),
         (not _is_in_segment(session, template, follower_id), Refusal.SEGMENT),
+        (not _has_level(session, template, follower_id, now), Refusal.LEVEL),
         (template.issued >= standing.released, Refusal.LATER if more_to_come else Refusal.SOLD_OUT),
         (template.committed_fen + cost > template.budget_fen, Refusal.SOLD_OUT),
         (template.per_day is not None and standing.given_today >= template.per_day, Refusal.TODAY_FULL),
@@ -217,6 +219,14 @@ def _is_in_segment(session: Session, template: CouponTemplate, follower_id: int)
         SELECT EXISTS (SELECT 1 FROM fan f JOIN follower w ON w.id = f.follower_id
                        WHERE {meant} AND f.follower_id = :those)""")
     return bool(session.execute(found, {**given, "those": follower_id}).scalar_one())
+
+
+def _has_level(session: Session, template: CouponTemplate, follower_id: int, now: datetime) -> bool:
+    """Whether a person's level at the merchant is high enough for it."""
+    if template.min_level == 0:
+        return True
+    standing = levels.standing(session, merchant_id=template.merchant_id, follower_id=follower_id, now=now)
+    return standing.level >= template.min_level
 
 
 # ---- Giving ----------------------------------------------------------------------------------------------------------

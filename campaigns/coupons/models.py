@@ -279,6 +279,7 @@ class Coupon(Base):
         Index("ix_coupon_follower_id", "follower_id", "state"),
         Index("ix_coupon_template_id_given_at", "template_id", "given_at"),
         Index("ix_coupon_merchant_id_follower_id", "merchant_id", "follower_id"),
+        Index("ix_coupon_cause", "template_id", "cause"),
         Index("ix_coupon_expiring", "valid_to", postgresql_where=text("state IN ('issued', 'reserved')")),
         Index("ix_coupon_reserved", "reserved_until", postgresql_where=text("state = 'reserved'")),
     )
@@ -437,10 +438,10 @@ class AllianceEntry(Base):
     """One side of a transfer: + what the merchant gets, - what it gives, in fen. Append-only."""
 
     __tablename__ = "alliance_entry"
-    __table_args__ = (CheckConstraint("fen <> 0", name="fen"), Index("ix_alliance_entry_merchant_id", "merchant_id"))
+    __table_args__ = (CheckConstraint("fen <> 0", name="fen"), Index("ix_alliance_entry_party_id", "party_id"))
 
     transfer_id: Mapped[int] = mapped_column(ForeignKey("alliance_transfer.id"), primary_key=True)
-    merchant_id: Mapped[int] = mapped_column(ForeignKey(MERCHANT_FK), primary_key=True)
+    party_id: Mapped[int] = mapped_column(ForeignKey(MERCHANT_FK), primary_key=True)
     fen: Mapped[int] = mapped_column(BigInteger)
 
 

@@ -860,16 +860,16 @@ def make_tables() -> None:
     op.create_table(
         "alliance_entry",
         sa.Column("transfer_id", sa.BigInteger(), nullable=False),
-        sa.Column("merchant_id", sa.BigInteger(), nullable=False),
+        sa.Column("party_id", sa.BigInteger(), nullable=False),
         sa.Column("fen", sa.BigInteger(), nullable=False),
         sa.CheckConstraint("fen <> 0", name=op.f("ck_alliance_entry_fen")),
-        sa.ForeignKeyConstraint(["merchant_id"], ["merchant.id"], name=op.f("fk_alliance_entry_merchant_id_merchant")),
+        sa.ForeignKeyConstraint(["party_id"], ["merchant.id"], name=op.f("fk_alliance_entry_party_id_merchant")),
         sa.ForeignKeyConstraint(
             ["transfer_id"], ["alliance_transfer.id"], name=op.f("fk_alliance_entry_transfer_id_alliance_transfer")
         ),
-        sa.PrimaryKeyConstraint("transfer_id", "merchant_id", name=op.f("pk_alliance_entry")),
+        sa.PrimaryKeyConstraint("transfer_id", "party_id", name=op.f("pk_alliance_entry")),
     )
-    op.create_index("ix_alliance_entry_merchant_id", "alliance_entry", ["merchant_id"], unique=False)
+    op.create_index("ix_alliance_entry_party_id", "alliance_entry", ["party_id"], unique=False)
     op.drop_constraint(op.f("ck_sign_in_step_purpose"), "sign_in_step")
     op.create_check_constraint(
         op.f("ck_sign_in_step_purpose"), "sign_in_step", "purpose IN ('oauth', 'second_factor', 'choose', 'owner')"

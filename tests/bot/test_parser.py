@@ -396,16 +396,13 @@ def test_pictures_without_their_list_are_taken() -> None:
     assert own_values(read(event("pic_weixin", "<EventKey>6</EventKey>"))) == {"key": "6", "count": 0}
 
 
-@pytest.mark.parametrize(
-    ("counts", "adds_up"), [((296, 295, 294, 1), True), ((296, 295, -3, 1), False), ((10, 20, 20, 0), False)]
-)
-def test_odd_counts_of_a_mass_send_are_kept_and_seen(counts: tuple[int, ...], adds_up: bool) -> None:
+@pytest.mark.parametrize("counts", [(296, 295, 294, 1), (296, 295, -3, 1), (10, 20, 20, 0)])
+def test_odd_counts_of_a_mass_send_are_kept(counts: tuple[int, ...]) -> None:
     names = ("TotalCount", "FilterCount", "SentCount", "ErrorCount")
     rest = "".join(f"<{name}>{count}</{name}>" for name, count in zip(names, counts, strict=True))
     found = read(event("MASSSENDJOBFINISH", f"<MsgID>1</MsgID>{rest}"))
     assert isinstance(found, events.MassSendFinished)
     assert (found.total, found.filtered, found.sent, found.failed) == counts
-    assert found.adds_up is adds_up
 
 
 # ---- XML that means harm ---------------------------------------------------------------------------------------------

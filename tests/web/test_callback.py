@@ -380,7 +380,7 @@ TAKEN: dict[str, tuple[str | bytes, str, dict[str, Any]]] = {
     "47 no pictures": (event("pic_weixin", "<EventKey>6</EventKey>"), "menu_photos", {"count": 0}),
     "48 odd counts": (
         event("MASSSENDJOBFINISH", "<MsgID>9</MsgID><TotalCount>-1</TotalCount><SentCount>5</SentCount>"),
-        "mass_send_finished", {"total": -1, "sent": 5, "adds_up": False}),
+        "mass_send_finished", {"total": -1, "sent": 5}),
 }  # fmt: skip
 
 

@@ -167,6 +167,7 @@ class Town:
             outbox.add(session, kind="upload_picture", dedupe_key=f"walk:{shop.id}", payload={}, merchant_id=shop.id)
             audit.record(session, actor_kind="merchant", merchant_id=shop.id, action="walk", subject=shop.name)
             self.broadcast(session, shop)
+            self.benefits(session, shop)
             said = Words(WordsKind.TEXT, f"{shop.name}有新货")
             shop.draft_id = writing.create(session, merchant_id=shop.id, staff_id=1, words=said)
             self.finish_a_job(session, shop)
@@ -225,6 +226,83 @@ class Town:
                VALUES (:key, :m, :id, 'a', 'https://shop.example/' || :name)""",
             "INSERT INTO link_tap (link_id, merchant_id, visitor) SELECT id, :m, '1' FROM short_link WHERE code = :key",
             "UPDATE broadcast SET state = 'cancelled', started_at = :now, finished_at = :now WHERE id = :id",
+        ):
+            session.execute(text(statement), given)
+
+    def benefits(self, session: Any, shop: Shop) -> None:
+        """A row of everything that coupons, points and referrals leave behind at a shop."""
+        followers = [fan.follower_id for fan in fans.page(session, shop.id)]
+        given: dict[str, Any] = {
+            "m": shop.id, "name": f"{shop.name}立减", "key": f"walk{shop.id}", "hash": f"walk{shop.id}".encode(),
+            "follower": followers[0], "now": self.street.now, "day": business_day(self.street.now),
+            "later": self.street.now + timedelta(days=30), "ally": self.stranger,
+            "staff": session.execute(select(Staff.id).filter_by(merchant_id=shop.id).limit(1)).scalar_one(),
+        }  # fmt: skip
+        inserts = {
+            "template": """INSERT INTO coupon_template (merchant_id, public_id, name, kind, value_fen, worth_fen,
+                lasts_days, stock, issued, budget_fen, committed_fen, state, review)
+                VALUES (:m, :key, :name, 'amount', 500, 500, 30, 10, 1, 5000, 500, 'live', 'approved') RETURNING id""",
+            "_tranche": "INSERT INTO coupon_tranche VALUES (:m, :template, :now, 5) RETURNING pieces",
+            "_day": """INSERT INTO coupon_template_day (merchant_id, template_id, day, given, most)
+                VALUES (:m, :template, :day, 1, 5) RETURNING given""",
+            "_acceptor": """INSERT INTO coupon_acceptor (merchant_id, template_id, acceptor_id)
+                VALUES (:m, :template, :ally) RETURNING template_id""",
+            "coupon": """INSERT INTO coupon (merchant_id, template_id, public_id, follower_id, seq, cause, channel,
+                worth_fen, uses, uses_left, valid_from, valid_to)
+                VALUES (:m, :template, :key, :follower, 1, 'walk', 'page', 500, 1, 1, :now, :later) RETURNING id""",
+            "_gift": """INSERT INTO coupon_gift (merchant_id, coupon_id, follower_id, token_hash, expires_at)
+                VALUES (:m, :coupon, :follower, :hash, :later) RETURNING id""",
+            "_try": "INSERT INTO code_try VALUES (:m, :staff, :now, 1) RETURNING tries",
+            "redemption": """INSERT INTO redemption (merchant_id, issuer_id, coupon_id, template_id, follower_id,
+                staff_id, use_no, discount_fen, is_first_here, reversed_at)
+                VALUES (:m, :m, :coupon, :template, :follower, :staff, 1, 500, true, :now) RETURNING id""",
+            "_reversal": """INSERT INTO redemption_reversal (redemption_id, merchant_id, staff_id, reason,
+                is_valid_again) VALUES (:redemption, :m, :staff, '拿错了', true) RETURNING staff_id""",
+            "_answer": """INSERT INTO answered_call (actor, route, nonce, merchant_id, body_hash, status)
+                VALUES (:key, 'redeem', :key, :m, :hash, 200) RETURNING status""",
+            "_visit": """INSERT INTO visit (merchant_id, follower_id, staff_id) VALUES (:m, :follower, :staff)
+                RETURNING id""",
+            "rule": """INSERT INTO points_rule (merchant_id, trigger, points, most_per_person, most_per_day)
+                VALUES (:m, 'visit', 10, 10, 1000) RETURNING id""",
+            "_rule_day": """INSERT INTO points_rule_day (merchant_id, rule_id, day, follower_id, paid, most)
+                VALUES (:m, :rule, :day, :follower, 10, 10) RETURNING id""",
+            "_level": "INSERT INTO member_level VALUES (:m, 1, :name, 100, 110) RETURNING level",
+            "_offer": """INSERT INTO points_offer (merchant_id, template_id, price, stock)
+                VALUES (:m, :template, 50, 5) RETURNING id""",
+            "_settings": "INSERT INTO points_settings VALUES (:m, 500) RETURNING merchant_id",
+            "_adjustment": """INSERT INTO points_adjustment (merchant_id, follower_id, points, reason, needs_second,
+                asked_by) VALUES (:m, :follower, 600, :name, true, :staff) RETURNING id""",
+            "account": """INSERT INTO points_account (merchant_id, follower_id, kind, balance)
+                VALUES (:m, :follower, 'fan', 0) RETURNING id""",
+            "contra": "INSERT INTO points_account (merchant_id, kind) VALUES (:m, 'issued') RETURNING id",
+            "transfer": """INSERT INTO points_transfer (merchant_id, follower_id, kind, points, rule_id, source_type,
+                source_id) VALUES (:m, :follower, 'earn', 10, :rule, 'walk', 1) RETURNING id""",
+            "_entries": """INSERT INTO points_entry (transfer_id, account_id, merchant_id, points)
+                VALUES (:transfer, :account, :m, 10), (:transfer, :contra, :m, -10) RETURNING points""",
+            "lot": """INSERT INTO points_lot (merchant_id, account_id, transfer_id, earned, remaining)
+                VALUES (:m, :account, :transfer, 10, 10) RETURNING id""",
+            "spent": """INSERT INTO points_transfer (merchant_id, follower_id, kind, points, source_type, source_id)
+                VALUES (:m, :follower, 'spend', 5, 'walk', 2) RETURNING id""",
+            "_spent_entries": """INSERT INTO points_entry (transfer_id, account_id, merchant_id, points)
+                VALUES (:spent, :account, :m, -5), (:spent, :contra, :m, 5) RETURNING points""",
+            "_use": "INSERT INTO points_lot_use VALUES (:lot, :spent, :m, 5) RETURNING points",
+            "_rest": "UPDATE points_lot SET remaining = 5 WHERE id = :lot RETURNING id",
+        }  # fmt: skip
+        for name, statement in inserts.items():
+            given[name] = session.execute(text(statement), given).first()[0]
+        # Whoever is brought is new here: a person whom only this is about.
+        given["newcomer"] = session.execute(
+            text("""
+                INSERT INTO follower (account_id, person_key, first_seen_at, last_seen_at)
+                VALUES (:account, :hash, app_now(), app_now()) RETURNING id"""),
+            {"account": self.street.account_id, "hash": given["hash"]},
+        ).scalar_one()
+        for statement in (
+            "INSERT INTO invite (merchant_id, follower_id, public_id, expires_at) VALUES (:m, :follower, :key, :later)",
+            """INSERT INTO referral (invitee_id, inviter_id, merchant_id, invite_id, came_by)
+               SELECT :newcomer, :follower, :m, id, 'page' FROM invite WHERE public_id = :key""",
+            """INSERT INTO referral_reward (merchant_id, invitee_id, level, beneficiary_id, cause_type, cause_id, state)
+               VALUES (:m, :newcomer, 1, :follower, 'redemption', :redemption, 'held')""",
         ):
             session.execute(text(statement), given)
 

@@ -16,7 +16,6 @@ SCALE: Final = 2
 
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
-Draw = Callable[[ImageDraw.ImageDraw], None]
 
 
 def draw(name: str) -> bytes:

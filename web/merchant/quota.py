@@ -24,5 +24,5 @@ def show() -> str:
         for_merchants=policy.slots(merchant_id),
         policy=policy,
         sending=usage.sending(g.session),
-        renewed=usage.next_month(bank.month_of(at)),
+        renewed=bank.month_after(bank.month_of(at)),
     )

@@ -34,7 +34,6 @@ from wechat.limits import MASS_PER_FOLLOWER_MONTH
 blueprint = Blueprint("quota", __name__, url_prefix="/quota")
 
 QUOTA = "/operator/quota"
-POLICY = f"{QUOTA}/policy"
 FOREIGN = f"{QUOTA}/foreign"
 NEXT_SHOWN = 5
 
@@ -97,7 +96,7 @@ def _page(pausing: Submission[PauseForm]) -> str:
         sending=usage.sending(g.session),
         policy=bank.policy(g.session),
         month=month,
-        renewed=usage.next_month(month),
+        renewed=bank.month_after(month),
         slots=usage.slots(g.session, at),
         everybodys=bank.sends_to_everybody(g.session, month),
         unlabelled=usage.foreign_unlabelled(g.session),
