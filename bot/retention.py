@@ -36,6 +36,9 @@ _RULES: Final = {
     "sessions": """
         DELETE FROM login_session
         WHERE id IN (SELECT id FROM login_session WHERE expires_at < :now LIMIT :most)""",
+    "owners' sessions": """
+        DELETE FROM owner_session
+        WHERE id IN (SELECT id FROM owner_session WHERE expires_at < :now LIMIT :most)""",
     "invitations": """
         DELETE FROM invitation
         WHERE id IN (SELECT id FROM invitation WHERE expires_at < :now LIMIT :most)""",
@@ -67,6 +70,10 @@ _RULES: Final = {
     "mistyped codes": """
         DELETE FROM code_try
         WHERE (staff_id, minute) IN (SELECT staff_id, minute FROM code_try WHERE minute < :links LIMIT :most)""",
+    "where invited people came from": """
+        UPDATE referral SET address_hash = NULL
+        WHERE invitee_id IN (SELECT invitee_id FROM referral
+                             WHERE at < :notices AND address_hash IS NOT NULL LIMIT :most)""",
     # Their files go with them.
     "long jobs": """
         DELETE FROM long_job
