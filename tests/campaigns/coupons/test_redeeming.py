@@ -499,16 +499,19 @@ def test_a_visit_is_recorded_once_in_ten_minutes(shop: Shop, ann: int) -> None:
 def test_a_visit_is_taken_back_with_its_points(shop: Shop, ann: int) -> None:
     shop.rule(RuleTrigger.VISIT, 5)
     visit = shop.visit(shop.show(ann).typed)
-    undo = {"merchant_id": shop.id, "staff_id": shop.clerk, "visit_id": visit.visit_id, "now": shop.now}
-    with shop.runtime.transaction(Role.MERCHANT, merchant_id=shop.id) as session:
-        redeeming.undo_visit(session, reason="扫错了人", **undo)
+
+    def undo(at: Shop) -> None:
+        with shop.runtime.transaction(Role.MERCHANT, merchant_id=at.id) as session:
+            redeeming.undo_visit(
+                session, merchant_id=at.id, staff_id=at.clerk, visit_id=visit.visit_id, reason="扫错了人", now=shop.now
+            )
+
+    undo(shop)
     assert shop.points(ann) == 0
-    for shop_id, error in ((shop.id, AlreadyUndone), (shop.neighbour().id, NotFound)):
-        with (
-            pytest.raises(error),
-            shop.runtime.transaction(Role.MERCHANT, merchant_id=shop_id) as session,
-        ):
-            redeeming.undo_visit(session, reason="扫错了人", **{**undo, "merchant_id": shop_id})
+    with pytest.raises(AlreadyUndone):
+        undo(shop)
+    with pytest.raises(NotFound):
+        undo(shop.neighbour())
     assert shop.visit(shop.show(ann).typed).points == 5
 
 
