@@ -1,5 +1,6 @@
 """The same call twice is one call (CO-6, #78, #88)."""
 
+import functools
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -122,10 +123,10 @@ def test_whoever_would_wait_too_long_is_told_so(runtime: Runtime) -> None:
 def test_a_call_without_an_answer_yet_is_under_way(runtime: Runtime) -> None:
     """Nobody who uses `answer_once` commits one; whoever uses `once` alone might."""
     with runtime.transaction(Role.FAN, follower_id=5) as session:
-        asked = {"actor": "owner:5", "route": "claim", "nonce": "n-1"}
-        assert nonces.once(session, body={}, follower_id=5, **asked) is None
+        asked = functools.partial(nonces.once, actor="owner:5", route="claim", nonce="n-1", body={}, follower_id=5)
+        assert asked(session) is None
     with runtime.transaction(Role.FAN, follower_id=5) as session, pytest.raises(UnderWay):
-        nonces.once(session, body={}, follower_id=5, **asked)
+        asked(session)
 
 
 def test_answers_are_forgotten_after_a_week(runtime: Runtime) -> None:

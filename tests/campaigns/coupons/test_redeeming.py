@@ -236,8 +236,7 @@ def test_somebody_elses_coupon_is_not_found(shop: Shop, ann: int) -> None:
 
 def test_a_coupon_is_valid_until_the_last_millisecond_and_not_after_it(shop: Shop, ann: int) -> None:
     begins, ends = shop.now, shop.now + timedelta(days=3)
-    dates = {"valid_from": begins, "valid_to": ends}
-    late, last, early = shop.give(ann, **dates), shop.give(ann, **dates), shop.give(ann, **dates)
+    late, last, early = (shop.give(ann, valid_from=begins, valid_to=ends) for _ in range(3))
     with pytest.raises(CannotUse) as refusal:
         shop.use(late, at=ends)
     assert (refusal.value.code, refusal.value.status) == ("expired", 409)
