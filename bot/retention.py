@@ -70,6 +70,10 @@ _RULES: Final = {
     "mistyped codes": """
         DELETE FROM code_try
         WHERE (staff_id, minute) IN (SELECT staff_id, minute FROM code_try WHERE minute < :links LIMIT :most)""",
+    "where invited people came from": """
+        UPDATE referral SET address_hash = NULL
+        WHERE invitee_id IN (SELECT invitee_id FROM referral
+                             WHERE at < :notices AND address_hash IS NOT NULL LIMIT :most)""",
     # Their files go with them.
     "long jobs": """
         DELETE FROM long_job

@@ -64,6 +64,7 @@ class CodeSeen:
     place: str
     merchant_name: str
     community_name: str
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +214,7 @@ _TOLD = """
       AND (kind IN ('subscribe', 'unsubscribe', 'authorization_cancelled') OR kind = ANY(%(signs)s))"""
 
 _CODES = """
-    SELECT w.scene, w.at, c.id, o.merchant_id, c.public_id, c.ticket, c.label, c.place, m.name, community.name
+    SELECT w.scene, w.at, c.id, o.merchant_id, c.public_id, c.ticket, c.label, c.place, m.name, community.name, c.kind
     FROM jsonb_to_recordset(%(wanted)s) AS w(scene text, at timestamptz)
     JOIN sub_qr_code c ON c.account_id = %(account)s AND c.scene = w.scene
     JOIN code_owner o ON o.code_id = c.id AND o.from_at <= w.at AND (o.to_at IS NULL OR w.at < o.to_at)
