@@ -7,9 +7,12 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from sqlalchemy import text
-from sqlalchemy.orm import Session
+
+from core.database import Role
+from core.runtime import Runtime
 
 AT_ONCE: Final = 200
+TAKES_S: Final = 60
 
 # What is told of each, oldest first. Of others who have to do with it (who invited whom, which staff) nothing is named.
 _SHOP: Final = "(SELECT name FROM merchant m WHERE m.id = t.merchant_id) AS shop"
@@ -53,16 +56,17 @@ _STORED: Final[dict[str, str]] = {
 }
 
 
-def written(session: Session, me: int) -> Iterator[str]:
-    """All of it as JSON, written while it is read; as the fan, who sees nobody else's rows."""
-    yield "{"
-    for position, (name, query) in enumerate(_STORED.items()):
-        yield f"{',' if position else ''}\n{json.dumps(name)}: ["
-        rows = session.execute(text(query), {"me": me}).mappings().yield_per(AT_ONCE)
-        for number, row in enumerate(rows):
-            yield f"{',' if number else ''}\n  {json.dumps(dict(row), ensure_ascii=False, default=_plain)}"
-        yield "]"
-    yield "\n}\n"
+def written(runtime: Runtime, me: int) -> Iterator[str]:
+    """All of it as JSON, written while it is read; as the person, who sees nobody else's rows."""
+    with runtime.transaction(Role.FAN, follower_id=me, statement_timeout_s=TAKES_S) as session:
+        yield "{"
+        for position, (name, query) in enumerate(_STORED.items()):
+            yield f"{',' if position else ''}\n{json.dumps(name)}: ["
+            rows = session.execute(text(query), {"me": me}).mappings().yield_per(AT_ONCE)
+            for number, row in enumerate(rows):
+                yield f"{',' if number else ''}\n  {json.dumps(dict(row), ensure_ascii=False, default=_plain)}"
+            yield "]"
+        yield "\n}\n"
 
 
 def _plain(value: Any) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from flask import Blueprint, Response, g, make_response, render_template, stream_with_context
+from flask import Blueprint, Response, g, make_response, render_template
 from flask.typing import ResponseReturnValue
 
 from bot import erasers, stored
@@ -37,9 +37,7 @@ def show() -> str:
 @limiter.limit("10 per hour")
 def export() -> ResponseReturnValue:
     """All of it as JSON, written while it is read."""
-    response = Response(
-        stream_with_context(stored.written(g.session, g.owner.follower_id)), mimetype="application/json"
-    )
+    response = Response(stored.written(current_runtime(), g.owner.follower_id), mimetype="application/json")
     response.headers["Content-Disposition"] = f'attachment; filename="quanma-{now():%Y%m%d}.json"'
     return response
 
