@@ -7,7 +7,7 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from core import outbox
+from core import nonces, outbox
 from core.database import Role, rows_changed
 from core.outbox import Task
 from core.runtime import Runtime
@@ -60,6 +60,16 @@ _RULES: Final = {
     "lists nobody said go to": """
         DELETE FROM code_batch
         WHERE id IN (SELECT id FROM code_batch WHERE job_id IS NULL AND created_at < :lists LIMIT :most)""",
+    "answered calls": """
+        DELETE FROM answered_call
+        WHERE (actor, route, nonce) IN (
+            SELECT actor, route, nonce FROM answered_call WHERE at < :calls LIMIT :most)""",
+    "shown codes": """
+        DELETE FROM shown_code
+        WHERE id IN (SELECT id FROM shown_code WHERE expires_at < :links LIMIT :most)""",
+    "mistyped codes": """
+        DELETE FROM code_try
+        WHERE (staff_id, minute) IN (SELECT staff_id, minute FROM code_try WHERE minute < :links LIMIT :most)""",
     "where invited people came from": """
         UPDATE referral SET address_hash = NULL
         WHERE invitee_id IN (SELECT invitee_id FROM referral
@@ -88,6 +98,7 @@ def forget_old(runtime: Runtime, task: Task) -> None:  # noqa: ARG001
         "links": now - LINKS_KEPT,
         "notices": now - NOTICES_KEPT,
         "lists": now - LISTS_KEPT,
+        "calls": now - nonces.KEPT,
         "most": ROWS_AT_ONCE,
     }
     for name, rule in _RULES.items():

@@ -361,6 +361,10 @@ class Welcome(Reviewed, Base):
     __table_args__ = (
         ForeignKeyConstraint(["merchant_id", "code_id"], ["sub_qr_code.merchant_id", "sub_qr_code.id"]),
         ForeignKeyConstraint(["merchant_id", "picture_id"], ["picture.merchant_id", "picture.id"]),
+        ForeignKeyConstraint(["merchant_id", "template_id"], ["coupon_template.merchant_id", "coupon_template.id"]),
+        CheckConstraint(
+            "template_id IS NULL OR (position = 0 AND kind <> 'image' AND merchant_id IS NOT NULL)", name="card"
+        ),
         CheckConstraint("code_id IS NULL OR merchant_id IS NOT NULL", name="owner"),
         CheckConstraint("variant IN ('first', 'back', 'already')", name="variant"),
         CheckConstraint("kind IN ('text', 'image', 'news')", name="kind"),
@@ -382,6 +386,8 @@ class Welcome(Reviewed, Base):
     description: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
     url: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
     picture_id: Mapped[int | None] = mapped_column(BigInteger)
+    template_id: Mapped[int | None] = mapped_column(BigInteger)
+    """The coupon whose card the passive reply ends with, of this situation and of the two others alike."""
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
 
 

@@ -9,6 +9,7 @@ from bot.inbox import Inbox
 from core.runtime import Runtime
 from web import (
     assets,
+    benefit_words,
     broadcast_words,
     errors,
     formats,
@@ -51,6 +52,7 @@ def create_app(runtime: Runtime, *, proxies: int = 0) -> Flask:
         app.register_blueprint(room.blueprint)
     register.register(app)
     broadcast_words.register(app)
+    benefit_words.register(app)
     operator.register(app)
     merchant.register(app)
     site.register(app)

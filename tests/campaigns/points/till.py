@@ -31,7 +31,7 @@ class Till:
         self.now: datetime = self.street.now
 
     def person(self) -> int:
-        """Somebody who follows the account."""
+        """Somebody who opened the owners' pages."""
         number = next(_numbers)
         with self.runtime.transaction(Role.PLATFORM) as session:
             return int(
@@ -39,7 +39,7 @@ class Till:
                     text("""
                         INSERT INTO follower (account_id, openid, person_key, status, state_as_of, first_seen_at,
                                               last_seen_at)
-                        VALUES (:account, :openid, :key, 'following', :now, :now, :now) RETURNING id"""),
+                        VALUES (:account, :openid, :key, 'unknown', :now, :now, :now) RETURNING id"""),
                     {
                         "account": self.street.account_id,
                         "openid": f"oTill{number:023d}",
