@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from flask import Flask
 
-from web.owner import home, jssdk, settings
+from web.owner import home, invites, jssdk, settings
 
 
 def register(app: Flask) -> None:
     """Put the owners' pages into the application."""
-    for room in (home, settings, jssdk):
+    for room in (home, settings, jssdk, invites):
         app.register_blueprint(room.blueprint)

@@ -10,6 +10,7 @@ from sqlalchemy.exc import IntegrityError, ProgrammingError
 import bot.erasers  # noqa: F401
 from campaigns.referrals import binding, invites
 from campaigns.referrals.binding import Came
+from campaigns.referrals.models import CameBy
 from core import erasure
 from core.database import Role
 from core.errors import NotFound
@@ -80,7 +81,7 @@ def test_an_unknown_card_brings_nobody(street: Street) -> None:
     ben = street.visitor()
     with street.runtime.transaction(Role.PLATFORM) as session:
         bound = binding.bind(
-            session, invite_public_id="nosuchcard1234", follower_id=ben.id, came_by="page", now=street.now
+            session, invite_public_id="nosuchcard1234", follower_id=ben.id, came_by=CameBy.PAGE, now=street.now
         )
     assert bound.came is Came.OVER
 
@@ -220,8 +221,11 @@ def test_the_database_refuses_edges_of_ones_own_of_the_old_and_in_rings(street: 
 def test_no_merchant_and_no_owner_writes_who_brought_whom(runtime: Runtime, street: Street) -> None:
     ann = street.follower()
     card, ben = street.card(ann), street.visitor()
-    for role, whom in ((Role.MERCHANT, {"merchant_id": street.tea}), (Role.FAN, {"follower_id": ben.id})):
-        with pytest.raises(ProgrammingError), runtime.transaction(role, **whom) as session:
+    for inside in (
+        runtime.transaction(Role.MERCHANT, merchant_id=street.tea),
+        runtime.transaction(Role.FAN, follower_id=ben.id),
+    ):
+        with pytest.raises(ProgrammingError), inside as session:
             session.execute(
                 text("""INSERT INTO referral (invitee_id, inviter_id, merchant_id, invite_id, came_by)
                         VALUES (:b, :a, :m, :card, 'page')"""),

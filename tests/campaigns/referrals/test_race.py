@@ -4,11 +4,13 @@ import multiprocessing
 import random
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from multiprocessing.synchronize import Barrier
-from typing import Any, Final
+from typing import Final
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from campaigns.referrals import binding
 from campaigns.referrals.models import CameBy
@@ -39,9 +41,9 @@ def _race(
     chance = random.Random(inviter_id)
     look = binding._was_here
 
-    def slow_look(*given: Any) -> bool:
+    def slow_look(session: Session, follower_id: int, opened_at: datetime) -> bool:
         time.sleep(chance.random() * 0.003)
-        return look(*given)
+        return look(session, follower_id, opened_at)
 
     binding._was_here = slow_look
     brought = []
@@ -63,7 +65,7 @@ def _race(
     return brought
 
 
-def _look_then_write(session: Any, newcomer: int, inviter_id: int) -> bool:
+def _look_then_write(session: Session, newcomer: int, inviter_id: int) -> bool:
     """What binding must not do: without a key and a lock, on a table of its own."""
     row = {"invitee": newcomer, "inviter": inviter_id}
     if session.scalar(text("SELECT 1 FROM loose_edge WHERE invitee_id = :invitee"), row) is not None:
