@@ -22,7 +22,7 @@ from campaigns.referrals import binding, invites, review
 from campaigns.referrals.models import CameBy
 from core.database import Role
 from core.errors import NotFound
-from merchants.models import Merchant, Picture
+from merchants.models import Follower, Merchant, Picture
 from web.auth.access import owner_or_guest, owner_required
 from web.auth.owner import PHONE_COOKIE, on_arrival, picture_of, to_wechat
 from web.context import current_runtime, now
@@ -50,9 +50,16 @@ def bring(session: Session, follower_id: int, is_new: bool, target: str, at: dat
     card = _CARD.fullmatch(urlsplit(target).path)
     if card is None or not is_new:
         return
-    address = current_runtime().keyed_id("address", request.remote_addr or "")[:16]
+    # They were met for the first time just now, because they opened it.
+    opened_at = session.scalar(select(Follower.first_seen_at).where(Follower.id == follower_id))
     binding.bind(
-        session, invite_public_id=card[1], follower_id=follower_id, came_by=CameBy.PAGE, now=at, address_hash=address
+        session,
+        invite_public_id=card[1],
+        follower_id=follower_id,
+        came_by=CameBy.PAGE,
+        now=at,
+        opened_at=opened_at,
+        address_hash=current_runtime().keyed_id("address", request.remote_addr or "")[:16],
     )
 
 
