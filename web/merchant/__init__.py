@@ -17,6 +17,7 @@ from web.merchant import (
     notices,
     pictures,
     quota,
+    referrals,
     standing,
     today,
     welcome,
@@ -43,5 +44,6 @@ def register(app: Flask) -> None:
         pictures,
         broadcasts,
         broadcast_report,
+        referrals,
     ):
         app.register_blueprint(room.blueprint)
