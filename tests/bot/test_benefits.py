@@ -354,7 +354,7 @@ def test_ordinary_events_ask_nothing_about_coupons(
 ) -> None:
     asked: list[object] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(benefits, "act", lambda *given, **more: asked.append((given, more)))  # type: ignore[func-returns-value]
+        patch.setattr(benefits, "act", lambda *given, **more: asked.append((given, more)))
         inbox.receive([scanned(ann, street.now, tea.scene)])
         inbox.receive([wrote(ann, street.now + SECOND, "请问今天几点关门，可以带小狗来吗？")])
         inbox.receive([wrote(ann, street.now + MINUTE, "你好")])
