@@ -2,7 +2,7 @@
 
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     ARRAY,
@@ -42,6 +42,12 @@ class CodeKind(StrEnum):
     FLYER = "flyer"
     LIFT = "lift"
     ONLINE = "online"
+    INVITE = "invite"
+    """A fan's own invitation card: made and renewed by itself, temporary."""
+
+
+BY_HAND: Final = tuple(kind for kind in CodeKind if kind is not CodeKind.INVITE)
+"""The kinds that people make codes of."""
 
 
 class CodeState(StrEnum):

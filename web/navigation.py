@@ -63,6 +63,7 @@ def operator_menu() -> tuple[Group, ...]:
                 Entry(_("审批"), "clipboard-check", "/operator/approvals", waiting_approvals()),
                 Entry(_("所有群发"), "send", "/operator/broadcasts/all"),
                 Entry(_("合集"), "file-text", "/operator/digests"),
+                Entry(_("优惠与积分"), "ticket", "/operator/benefits"),
             ),
         ),
         Group(

@@ -118,6 +118,12 @@ def upload_cap(size: int) -> Callable[[View], View]:
     return mark
 
 
+def with_camera(view: View) -> View:
+    """Let this view's page use the camera, which no other page may."""
+    view.__dict__["uses_camera"] = True
+    return view
+
+
 def raise_upload_cap() -> None:
     """Before anything reads the body."""
     view = current_app.view_functions.get(request.endpoint or "")
@@ -150,12 +156,14 @@ def set_headers(response: Response) -> Response:
     headers["X-Content-Type-Options"] = "nosniff"
     headers["Referrer-Policy"] = "same-origin"
     headers["Cross-Origin-Opener-Policy"] = "same-origin"
-    headers["Permissions-Policy"] = "camera=(), microphone=(), geolocation=(), payment=()"
+    view = current_app.view_functions.get(request.endpoint or "")
+    camera = "camera=(self)" if getattr(view, "uses_camera", False) else "camera=()"
+    headers["Permissions-Policy"] = f"{camera}, microphone=(), geolocation=(), payment=()"
     if frame_ancestors(settings) == "'none'":
         headers["X-Frame-Options"] = "DENY"
     if settings.has_secure_cookies:
         headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
-    if g.get("staff") is not None or request.path.startswith("/auth/"):
+    if g.get("staff") is not None or request.path.startswith(("/auth/", "/m/")):
         headers["Cache-Control"] = "no-store"
     return response
 
