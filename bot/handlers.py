@@ -41,6 +41,7 @@ def greet(happened: Happened) -> Reply | None:
         code_label=code.label,
         place=code.place,
         page_url=happened.page_url,
+        coupon=happened.coupon,
     )
 
 

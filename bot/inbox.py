@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -26,6 +26,7 @@ from bot.handlers import reply_to
 from bot.models import DeadLetter
 from bot.robot import Happened, render
 from campaigns.broadcasts import hello
+from campaigns.coupons import cards
 from campaigns.referrals import binding
 from core import audit, outbox
 from core.clock import month_of
@@ -36,6 +37,7 @@ from merchants.following import Fact
 from merchants.models import EpisodeSource, OfficialAccount
 from qrcodes import rules, welcomes
 from qrcodes.attribution import Owner, Rules
+from qrcodes.welcomes import Message
 from wechat.replies import Reply, from_json, to_json
 
 SIGN_KINDS = tuple(
@@ -337,6 +339,7 @@ class Inbox:
         ]
         wanted = {_welcome_key(outcome) for _, _, outcome in speaking if outcome.variant is not None}
         texts = welcomes.resolve_many(session, wanted) if wanted else {}
+        offered = cards.of(session, {said[0].template_id for said in texts.values() if said[0].template_id is not None})
         for arrival, what, outcome in speaking:
             chosen = texts.get((*_welcome_key(outcome), outcome.variant), []) if outcome.variant else []
             arrival.reply = reply_to(
@@ -347,6 +350,7 @@ class Inbox:
                     self.account.name,
                     page_url=self._page_url(outcome),
                     desk_url=f"{self._runtime.settings.public_url}{DESK}",
+                    coupon=self._coupon(outcome, chosen, offered),
                 )
             )
             if what.follower is None or arrival.reply is None:
@@ -357,6 +361,16 @@ class Inbox:
                 for welcome in chosen
                 if welcome.position > 0 and welcome.id is not None
             )  # fmt: skip
+
+    def _coupon(
+        self, outcome: Outcome, chosen: Sequence[Message], offered: Mapping[int, cards.Card]
+    ) -> welcomes.Card | None:
+        """What a welcome offers, with the link that says by which code it came."""
+        card = offered.get(chosen[0].template_id or 0) if chosen else None
+        if card is None or outcome.code is None:
+            return None
+        url = card.address(self._runtime.settings.public_url, code=outcome.code.public_id)
+        return welcomes.Card(card.words, url)
 
     def _page_url(self, outcome: Outcome) -> str:
         return "" if outcome.code is None else f"{self._runtime.settings.public_url}/q/{outcome.code.public_id}"
