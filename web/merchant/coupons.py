@@ -108,6 +108,12 @@ class AcceptorForm(Form):
     most: Whole = ""
 
 
+class EndForm(Query):
+    """Which shop redeems it no longer."""
+
+    shop: Id
+
+
 @blueprint.get("")
 @merchant_required()
 def index() -> str:
