@@ -28,7 +28,7 @@ from merchants import links
 from merchants.following import Episode, Fact, FactKind, Following, fold, is_same_follow
 from merchants.models import EpisodeSource, FollowStatus
 from qrcodes.attribution import FORMER_MERCHANT, VOID, Credit, Owner, OwnerAt, Rules, credit, credits
-from qrcodes.models import AttributionKind, WelcomeVariant
+from qrcodes.models import AttributionKind, CodeKind, WelcomeVariant
 from wechat.limits import WINDOWS, WindowTrigger
 
 ERASE_AFTER: Final = timedelta(hours=24)
@@ -101,6 +101,8 @@ class Effects:
     steps: list[Step] = field(default_factory=list)
     greets: int | None = None
     """The merchant whose waiting message is added after the answer."""
+    is_brought: bool = False
+    """A fan's card led to the follow: who brought them is noted once everything that came before has been told."""
 
 
 def fact_of(event: Event, source: EpisodeSource) -> Fact | None:
@@ -216,6 +218,7 @@ def apply(
         _write_window(event, known, effects.outcome, inbox_id=inbox_id, changes=changes)
         if effects.outcome.staff is None:
             effects.outcome.variant = _welcome_variant(event, verdicts)
+        effects.is_brought = _is_brought(event, known) and not effects.outcome.is_forgotten
     if _asks_to_be_forgotten(event):
         # However late it comes: a request stays one until it is met.
         effects.steps.append(Step.ERASE_FOLLOWER)
@@ -228,6 +231,10 @@ def _asks_to_be_forgotten(event: Event) -> bool:
             return content.strip() == ERASE_WORDS
         case _:
             return isinstance(event, AuthorizationCancelled)
+
+
+def _is_brought(event: Event, known: Known) -> bool:
+    return isinstance(event, Subscribed) and known.code is not None and known.code.kind == CodeKind.INVITE
 
 
 def _is_stale(fact: Fact, follower: StoredFollower) -> bool:

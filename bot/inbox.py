@@ -25,6 +25,7 @@ from bot.handlers import reply_to
 from bot.models import DeadLetter
 from bot.robot import Happened, render
 from campaigns.broadcasts import hello
+from campaigns.referrals import binding
 from core import audit, outbox
 from core.clock import month_of
 from core.database import Role
@@ -234,6 +235,7 @@ class Inbox:
         store.write(connection, changes)
         outbox.add_many(session, list(_owed(arrivals, known, changes)))
         outbox.add_many(session, list(_greetings(arrivals, known)), delay=hello.AFTER)
+        outbox.add_many(session, list(_brought(arrivals, known)), delay=binding.AFTER)
 
     def _know(self, connection: store.Driver, arrivals: list[_Arrival], seen: store.Glimpse) -> list[Known]:
         """What is known about each event; the whole history only where the newest episode does not decide."""
@@ -347,7 +349,7 @@ def _refuse(session: Session, connection: store.Driver, impostors: Sequence[_Arr
         log.error("a message id was used again", kind=arrival.event.kind, dedupe_key=arrival.event.dedupe_key)
         detail = {"kind": arrival.event.kind, "dedupe_key": arrival.event.dedupe_key}
         audit.record(session, actor_kind="system", action="event.reused_id", detail=detail)
-    strangers = [arrival.follower.id for arrival in impostors if arrival.follower and arrival.follower.as_of is None]
+    strangers = [arrival.follower.id for arrival in impostors if arrival.follower and arrival.follower.is_added]
     if strangers:
         store.drop_followers(connection, strangers)
 
@@ -392,6 +394,19 @@ def _greetings(arrivals: Iterable[_Arrival], known: Iterable[Known]) -> Iterable
         if arrival.effects is None or what.follower is None or arrival.effects.greets is None:
             continue
         yield hello.row(inbox_id=arrival.inbox_id, follower_id=what.follower.id, merchant_id=arrival.effects.greets)
+
+
+def _brought(arrivals: Iterable[_Arrival], known: Iterable[Known]) -> Iterable[dict[str, Any]]:
+    """Outbox rows for follows that fans' cards led to."""
+    for arrival, what in zip(arrivals, known, strict=True):
+        if arrival.effects is None or what.follower is None or what.code is None or not arrival.effects.is_brought:
+            continue
+        yield binding.row(
+            inbox_id=arrival.inbox_id,
+            follower_id=what.follower.id,
+            code_id=what.code.owner.code_id,
+            at=arrival.event.occurred_at,
+        )
 
 
 def _payload(step: Step, follower_id: int) -> dict[str, Any]:

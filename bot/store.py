@@ -39,6 +39,8 @@ class StoredFollower:
     status: FollowStatus
     as_of: datetime | None
     erased_at: datetime | None
+    is_added: bool = False
+    """Met with this batch; whoever came by the owners' pages was here before any event told of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class CodeSeen:
     place: str
     merchant_name: str
     community_name: str
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +134,7 @@ _LOCK = """
         ON CONFLICT DO NOTHING
         RETURNING id, person_key, openid, status, state_as_of, erased_at
     )
-    SELECT * FROM known UNION ALL SELECT * FROM added"""
+    SELECT *, false FROM known UNION ALL SELECT *, true FROM added"""
 
 _KEY_ANEW = """
     UPDATE follower SET person_key = decode(r.person_key, 'hex')
@@ -161,12 +164,16 @@ def lock_followers(
         "keys": [*people, *unless_new],
     }
     found = connection.execute(_LOCK, given).fetchall()
+    added = {row[0] for row in found if row[6]}
     if len({row[1] for row in found} & people.keys()) < len(people):
         # Somebody else's batch added one of them after our snapshot was taken, or one is known by the key that a
         # former SECRET_KEY made.
         connection.execute(_KEY_ANEW, given)
         found = connection.execute(_LOCK, given).fetchall()
-    return {row[1]: StoredFollower(row[0], row[1], row[2], FollowStatus(row[3]), row[4], row[5]) for row in found}
+    return {
+        row[1]: StoredFollower(row[0], row[1], row[2], FollowStatus(row[3]), row[4], row[5], row[6] or row[0] in added)
+        for row in found
+    }
 
 
 def drop_followers(connection: Driver, follower_ids: Sequence[int]) -> None:
@@ -207,7 +214,7 @@ _TOLD = """
       AND (kind IN ('subscribe', 'unsubscribe', 'authorization_cancelled') OR kind = ANY(%(signs)s))"""
 
 _CODES = """
-    SELECT w.scene, w.at, c.id, o.merchant_id, c.public_id, c.ticket, c.label, c.place, m.name, community.name
+    SELECT w.scene, w.at, c.id, o.merchant_id, c.public_id, c.ticket, c.label, c.place, m.name, community.name, c.kind
     FROM jsonb_to_recordset(%(wanted)s) AS w(scene text, at timestamptz)
     JOIN sub_qr_code c ON c.account_id = %(account)s AND c.scene = w.scene
     JOIN code_owner o ON o.code_id = c.id AND o.from_at <= w.at AND (o.to_at IS NULL OR w.at < o.to_at)

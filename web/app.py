@@ -19,11 +19,13 @@ from web import (
     merchant,
     navigation,
     operator,
+    owner,
     register,
     security,
     site,
 )
 from web.auth import access, binding, pages, scan, wechat
+from web.auth import owner as owner_door
 from web.auth import second_factor as second_factor_pages
 from web.callback import CallbackEdge, create_callback
 from web.context import RUNTIME
@@ -39,6 +41,7 @@ def create_app(runtime: Runtime, *, proxies: int = 0) -> Flask:
     health.register(app)
     security.register(app, runtime)
     access.register(app)
+    owner_door.register(app)
     language.register(app)
     formats.register(app)
     navigation.register(app)
@@ -53,6 +56,7 @@ def create_app(runtime: Runtime, *, proxies: int = 0) -> Flask:
     operator.register(app)
     merchant.register(app)
     site.register(app)
+    owner.register(app)
     add_callback(app, runtime)
     access.refuse_unmarked(app)
     return app

@@ -163,7 +163,7 @@ def set_headers(response: Response) -> Response:
         headers["X-Frame-Options"] = "DENY"
     if settings.has_secure_cookies:
         headers["Strict-Transport-Security"] = "max-age=31536000; includeSubDomains"
-    if g.get("staff") is not None or request.path.startswith("/auth/"):
+    if g.get("staff") is not None or request.path.startswith(("/auth/", "/m/")):
         headers["Cache-Control"] = "no-store"
     return response
 

@@ -292,7 +292,7 @@ def _write(
 
 _COUNT_DAY: Final = text("""
     INSERT INTO coupon_template_day AS d (merchant_id, template_id, day, given, most)
-    SELECT t.merchant_id, t.id, :day, 1, coalesce(t.per_day, t.stock) FROM coupon_template t WHERE t.id = :template
+    SELECT t.merchant_id, t.id, :day, 1, coalesce(t.per_day, t.stock + 1) FROM coupon_template t WHERE t.id = :template
     ON CONFLICT (template_id, day) DO UPDATE SET given = d.given + 1, most = excluded.most
     WHERE d.given < excluded.most""")
 _COUNT: Final = text(f"""

@@ -53,6 +53,7 @@ class PointsAccount(Base):
         CheckConstraint("balance >= 0", name="balance"),
         CheckConstraint("debt >= 0 AND (kind = 'fan' OR debt = 0)", name="debt"),
         Index("ix_points_account_follower_id", "follower_id"),
+        Index("ix_points_account_pending", "id", postgresql_where=text("kind = 'pending' AND balance > 0")),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
@@ -62,6 +63,8 @@ class PointsAccount(Base):
     balance: Mapped[int | None] = mapped_column(BigInteger)
     debt: Mapped[int] = mapped_column(BigInteger, server_default=ZERO)
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
+    emptied_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    """When the person was forgotten: whoever comes back starts with an empty card, and reads nothing of before."""
 
 
 class TransferKind(StrEnum):
@@ -170,6 +173,26 @@ class PointsLotUse(Base):
     transfer_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
     merchant_id: Mapped[int] = mapped_column(BigInteger)
     points: Mapped[int] = mapped_column(BigInteger)
+
+
+class PointsDebt(Base):
+    """What a reversal could not take back any more (PT-8): once for each transfer that was reversed. Append-only; what
+    is paid of it are transfers of the source `debt`."""
+
+    __tablename__ = "points_debt"
+    __table_args__ = (
+        ForeignKeyConstraint(["merchant_id", "transfer_id"], ["points_transfer.merchant_id", "points_transfer.id"]),
+        ForeignKeyConstraint(["merchant_id", "account_id"], ["points_account.merchant_id", "points_account.id"]),
+        CheckConstraint("points > 0", name="points"),
+        Index("ix_points_debt_account_id", "account_id"),
+    )
+
+    transfer_id: Mapped[int] = mapped_column(BigInteger, primary_key=True)
+    """The transfer that was reversed."""
+    merchant_id: Mapped[int] = mapped_column(BigInteger)
+    account_id: Mapped[int] = mapped_column(BigInteger)
+    points: Mapped[int] = mapped_column(BigInteger)
+    at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
 
 
 class RuleTrigger(StrEnum):

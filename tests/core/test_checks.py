@@ -77,7 +77,46 @@ BATCH_CALLED = """
     SELECT 1"""
 """A broadcast with a batch that is being called."""
 
+FREE_EDGES = "ALTER TABLE referral DISABLE TRIGGER USER; ALTER TABLE referral DROP CONSTRAINT ck_referral_two"
+CARDS = """
+    INSERT INTO invite (merchant_id, follower_id, public_id, expires_at)
+    SELECT (SELECT min(id) FROM merchant), id, 'card-' || id, app_now() FROM follower;"""
+EDGE = """
+    INSERT INTO referral (invitee_id, inviter_id, merchant_id, invite_id, came_by)
+    SELECT (SELECT {invitee}(id) FROM follower), follower_id, merchant_id, id, 'scan' FROM invite
+    WHERE follower_id = (SELECT {inviter}(id) FROM follower);"""
+BROUGHT = CARDS + EDGE.format(invitee="max", inviter="min")
+"""The younger of two followers came by the elder one's card."""
+REWARD = """
+    INSERT INTO referral_reward (merchant_id, invitee_id, level, beneficiary_id, cause_type, cause_id, state, suspicion)
+    SELECT merchant_id, invitee_id, {level}, inviter_id, 'redemption', 0, '{state}', '{suspicion}' FROM referral"""
+
 PLANTS: dict[str, tuple[str, str]] = {
+    "rf01_one_inviter": (
+        f"{FREE_EDGES}; ALTER TABLE referral DROP CONSTRAINT pk_referral CASCADE",
+        BROUGHT + EDGE.format(invitee="max", inviter="max"),
+    ),
+    "rf02_nobody_brings_themselves": (FREE_EDGES, CARDS + EDGE.format(invitee="max", inviter="max")),
+    "rf03_no_rings": (FREE_EDGES, BROUGHT + EDGE.format(invitee="min", inviter="max")),
+    "rf03_only_newcomers_are_brought": (
+        f"{FREE_EDGES}; GRANT UPDATE ON referral TO quanma_platform",
+        BROUGHT
+        + EDGE.format(invitee="min", inviter="max")
+        + "UPDATE referral SET at = at + interval '1 day' WHERE invitee_id = (SELECT max(id) FROM follower)",
+    ),
+    "rf04_two_levels": (FREE_EDGES, BROUGHT + REWARD.format(level=2, state="held", suspicion="burst")),
+    "rf05_only_rewards_pay": (
+        "ALTER TABLE points_transfer DISABLE TRIGGER USER",
+        """WITH rule AS (
+               INSERT INTO points_rule (merchant_id, trigger, points, most_per_person, most_per_day)
+               SELECT min(id), 'referral', 10, 100, 100 FROM merchant RETURNING id, merchant_id)
+           INSERT INTO points_transfer (merchant_id, follower_id, kind, points, rule_id, source_type, source_id)
+           SELECT merchant_id, (SELECT min(id) FROM follower), 'earn', 10, id, 'referral_follow', 1 FROM rule""",
+    ),
+    "rf06_rewards_are_earned_at_the_till": (
+        FREE_EDGES, BROUGHT + REWARD.format(level=1, state="held", suspicion="burst")
+    ),
+    "rf07_held_means_not_paid": (FREE_EDGES, BROUGHT + REWARD.format(level=1, state="paid", suspicion="burst")),
     "ev02_one_row_per_event": (
         "",
         """INSERT INTO inbox_event (month, account_id, dedupe_key, source, kind, event_at)

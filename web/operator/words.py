@@ -258,6 +258,7 @@ ACTIONS: dict[str, Any] = {
     "export": _l("导出表格"),
     "job.cancel": _l("停下任务"),
     "reconcile.stopped": _l("对账停下等人处理"),
+    "owner.no_identity": _l("微信给出的身份不可用（没有放行）"),
     "event.reused_id": _l("消息编号重复，内容不同（未采用）"),
     "picture.add": _l("上传图片"),
     "card.edit": _l("修改名片"),

@@ -1,0 +1,13 @@
+"""The owners' pages below `/m/`, opened inside WeChat. Every view asks the database as the person it serves."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from web.owner import home, jssdk, settings
+
+
+def register(app: Flask) -> None:
+    """Put the owners' pages into the application."""
+    for room in (home, settings, jssdk):
+        app.register_blueprint(room.blueprint)
