@@ -50,6 +50,8 @@ def notice_words(notice: StaffNotice) -> str:
         words = _("海报上的口号")
     elif notice.cause.startswith(notices.BROADCAST):
         words = _("群发“%(name)s”", name=notice.subject) if notice.subject else _("群发")
+    elif notice.cause.startswith(notices.COUPON):
+        words = _("优惠券“%(name)s”", name=notice.subject)
     else:
         words = _("“%(label)s”的欢迎语", label=notice.subject) if notice.subject else _("本店的欢迎语")
     match NoticeKind(notice.kind):
@@ -57,6 +59,8 @@ def notice_words(notice: StaffNotice) -> str:
             return str(_("%(words)s通过了，再下载的海报会印上它。", words=words))
         case NoticeKind.APPROVED if notice.cause.startswith(notices.BROADCAST):
             return str(_("%(words)s通过了，到时间就会发出。", words=words))
+        case NoticeKind.APPROVED if notice.cause.startswith(notices.COUPON):
+            return str(_("%(words)s通过了，从现在起就能领。", words=words))
         case NoticeKind.APPROVED:
             return str(_("%(words)s通过了，客人现在就会看到。", words=words))
         case NoticeKind.REFUSED:
