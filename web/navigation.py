@@ -96,7 +96,9 @@ def operator_menu() -> tuple[Group, ...]:
 def waiting_approvals() -> int:
     """How many of the merchants' texts wait for an operator; asked once a request."""
     if "waiting_approvals" not in g:
-        g.waiting_approvals = sum(kind.count_waiting(g.session) for kind in (welcomes, cards, slogans, approval, templates))
+        g.waiting_approvals = sum(
+            kind.count_waiting(g.session) for kind in (welcomes, cards, slogans, approval, templates)
+        )
     return int(g.waiting_approvals)
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from flask import Flask
 
 from web.merchant import (
+    alliance,
     batches,
     broadcast_report,
     broadcasts,
     codes,
+    coupons,
     fans,
     handovers,
     jobs,
@@ -16,8 +18,10 @@ from web.merchant import (
     months,
     notices,
     pictures,
+    points,
     quota,
     standing,
+    till,
     today,
     welcome,
     words,
@@ -43,5 +47,9 @@ def register(app: Flask) -> None:
         pictures,
         broadcasts,
         broadcast_report,
+        coupons,
+        till,
+        points,
+        alliance,
     ):
         app.register_blueprint(room.blueprint)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Literal
 
 from flask import Blueprint, flash, g, redirect, render_template
@@ -12,7 +12,7 @@ from flask_babel import gettext as _
 from sqlalchemy.orm import Session
 
 from campaigns import audience
-from campaigns.coupons import alliance, giving, statistics, templates, validity
+from campaigns.coupons import alliance, giving, templates, validity
 from campaigns.coupons.models import CouponTemplate, TemplateState
 from campaigns.points import levels
 from core.clock import SHANGHAI
@@ -500,7 +500,9 @@ def _page(
         ],
         parts_=_settings(template, tranches) | (parts or {}),
         open=opened,
-        refusal_fields=[(f"refusal_{one}", REFUSAL_LABELS[one], phrase(giving.REFUSAL_WORDS[one])) for one in giving.WORDED],
+        refusal_fields=[
+            (f"refusal_{one}", REFUSAL_LABELS[one], phrase(giving.REFUSAL_WORDS[one])) for one in giving.WORDED
+        ],
         **(life_of(template) if template.review == ReviewState.APPROVED else {}),
     )
 

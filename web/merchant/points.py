@@ -321,9 +321,7 @@ def adjust(number: str) -> ResponseReturnValue:
     data = form.data
     actor, route = f"staff:{g.staff.id}", "adjust"
     body = {"fan": number, "points": data.points, "reason": data.reason}
-    answered = nonces.once(
-        g.session, actor=actor, route=route, nonce=data.nonce, body=body, merchant_id=merchant_id
-    )
+    answered = nonces.once(g.session, actor=actor, route=route, nonce=data.nonce, body=body, merchant_id=merchant_id)
     if answered is None:
         try:
             done = adjustments.ask(
@@ -339,9 +337,7 @@ def adjust(number: str) -> ResponseReturnValue:
             form.refuse(refusal)
             return _fan_page(fan, form), 422
         is_waiting = done.state == AdjustmentState.WAITING
-        answered = nonces.keep(
-            g.session, actor=actor, route=route, nonce=data.nonce, answer={"waiting": is_waiting}
-        )
+        answered = nonces.keep(g.session, actor=actor, route=route, nonce=data.nonce, answer={"waiting": is_waiting})
     if answered.answer["waiting"]:
         flash(_("超过一个人能定的数，等另一位店主或运营同意。"), "wait")
     else:

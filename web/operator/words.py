@@ -98,6 +98,7 @@ TASK_KINDS: dict[str, Any] = {
     "freeze_broadcast": _l("准备群发名单"),
     "preview_broadcast": _l("试发群发"),
     "ask_mass_quota": _l("查询当天的群发次数"),
+    "prove_ledgers": _l("核对积分账本"),
 }
 TASK_ERRORS: dict[str, Any] = {
     "later": _l("微信让我们过会儿再试"),
@@ -219,6 +220,11 @@ ACTIONS: dict[str, Any] = {
     "rule.withdraw": _l("撤回归属规则"),
     "rank.policy": _l("修改名次公式"),
     "quota.policy": _l("修改群发额度的分法"),
+    "points.adjusted": _l("手工调整积分"),
+    "points.adjust_asked": _l("申请手工调整积分"),
+    "points.adjust_approved": _l("确认手工调整积分"),
+    "points.adjust_refused": _l("不同意手工调整积分"),
+    "points.adjust_limit": _l("修改手工调整积分的限额"),
     "sending.paused": _l("暂停全部群发"),
     "sending.resumed": _l("恢复全部群发"),
     "mass_report.labelled": _l("标注外部群发"),
