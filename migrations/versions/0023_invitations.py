@@ -6,7 +6,7 @@ from alembic import op
 from migrations.tenancy import FAN, MERCHANT, PLATFORM, TENANT, allow, protect
 
 revision = "0023"
-down_revision = "0018"
+down_revision = "0021"
 branch_labels = None
 depends_on = None
 

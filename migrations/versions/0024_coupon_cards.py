@@ -6,7 +6,7 @@ from alembic import op
 from migrations.tenancy import FAN, MERCHANT, allow
 
 revision = "0024"
-down_revision = "0017"
+down_revision = "0023"
 branch_labels = None
 depends_on = None
 

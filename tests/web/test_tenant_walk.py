@@ -286,6 +286,9 @@ class Town:
             "_spent_entries": """INSERT INTO points_entry (transfer_id, account_id, merchant_id, points)
                 VALUES (:spent, :account, :m, -5), (:spent, :contra, :m, 5) RETURNING points""",
             "_use": "INSERT INTO points_lot_use VALUES (:lot, :spent, :m, 5) RETURNING points",
+            "_debt": """INSERT INTO points_debt (transfer_id, merchant_id, account_id, points)
+                VALUES (:transfer, :m, :account, 3) RETURNING points""",
+            "_wording": "INSERT INTO invite_wording (merchant_id, text) VALUES (:m, :name) RETURNING text",
             "_rest": "UPDATE points_lot SET remaining = 5 WHERE id = :lot RETURNING id",
         }  # fmt: skip
         for name, statement in inserts.items():
