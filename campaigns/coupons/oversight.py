@@ -4,7 +4,7 @@ the operator lets claim nothing (CO-9)."""
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from sqlalchemy import Row, func, select, text
 from sqlalchemy.dialects.postgresql import insert
@@ -82,7 +82,7 @@ def owed(session: Session) -> list[Owed]:
 
 def redemptions(
     session: Session, *, own_only: bool = False, before: int | None = None, limit: int = 50
-) -> Sequence[Row]:
+) -> Sequence[Row[Any]]:
     """The latest redemptions everywhere; `own_only` those of coupons that the redeemer holds themselves."""
     return session.execute(
         text("""
@@ -99,7 +99,7 @@ def redemptions(
     ).all()
 
 
-def blocked(session: Session) -> Sequence[Row]:
+def blocked(session: Session) -> Sequence[Row[Any]]:
     """Whom the operator lets claim nothing, the latest first."""
     rows = (
         select(BenefitBlock.follower_id, BenefitBlock.reason, BenefitBlock.blocked_at, Staff.name.label("by"))

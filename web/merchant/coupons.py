@@ -9,10 +9,12 @@ from typing import Any, Literal
 from flask import Blueprint, flash, g, redirect, render_template
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
 from sqlalchemy.orm import Session
 
 from campaigns import audience
 from campaigns.coupons import alliance, giving, templates, validity
+from campaigns.coupons.giving import Refusal
 from campaigns.coupons.models import CouponTemplate, TemplateState
 from campaigns.points import levels
 from core.clock import SHANGHAI
@@ -39,6 +41,17 @@ from web.security import limiter
 blueprint = Blueprint("merchant_coupons", __name__, url_prefix="/merchant/coupons")
 
 HOME = "/merchant/coupons"
+REFUSAL_LABELS: dict[Refusal, Any] = {
+    Refusal.NOT_LIVE: _l("暂停的时候"),
+    Refusal.OVER: _l("已经结束"),
+    Refusal.SOLD_OUT: _l("领完了"),
+    Refusal.LATER: _l("这一批领完，还有下一批"),
+    Refusal.TODAY_FULL: _l("今天的领完了"),
+    Refusal.LIMIT: _l("他领过了"),
+    Refusal.FIRST_ONLY: _l("他不是第一次"),
+    Refusal.SEGMENT: _l("不在分组里"),
+    Refusal.LEVEL: _l("等级不够"),
+}
 ONE = "/<int:coupon_template_id>"
 PAGE = 30
 DAYS = 30

@@ -359,12 +359,12 @@ def give(number: str) -> ResponseReturnValue:
     fan = fans.by_number(g.session, g.staff.merchant_id, number)
     wanted = read_query(GiftForm)
     try:
-        given = give_by_hand(fan.follower_id, wanted.template, wanted.nonce)
+        name, _until = give_by_hand(fan.follower_id, wanted.template, wanted.nonce)
     except NotFound:
         raise
     except BusinessError as refusal:
         return _fan_page(fan, blank(nonce=new_nonce()), refusal), refusal.status
-    flash(_("已送出“%(name)s”。", name=given["name"]), "good")
+    flash(_("已送出“%(name)s”。", name=name), "good")
     return redirect(f"{HOME}/fans/{number}", 303)
 
 
@@ -488,7 +488,7 @@ def _rule_words(rule: Rule) -> str:
         said += _("，%(days)s 天后到账", days=rule.vests_after_days)
     if rule.lives_days:
         said += _("，%(days)s 天后过期", days=rule.lives_days)
-    return said
+    return str(said)
 
 
 def _cost_words(cost: Cost) -> str:
@@ -497,4 +497,4 @@ def _cost_words(cost: Cost) -> str:
         causes=number_words(cost.causes),
         points=number_words(cost.points),
     )
-    return said + (_("；上限挡住了 %(cut)s。", cut=number_words(cost.cut)) if cost.cut else _("。"))
+    return str(said + (_("；上限挡住了 %(cut)s。", cut=number_words(cost.cut)) if cost.cut else _("。")))
