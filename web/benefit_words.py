@@ -172,7 +172,7 @@ def until_words(moment: datetime) -> str:
 
 
 def month_named(wanted: str | None) -> date:
-    """The first day of a month spelt 2026-11, this month where none is named; raises `NotFound` for another spelling."""
+    """The first day of a month spelt 2026-11; this month where none is named. Raises `NotFound`."""
     today = business_day(now())
     if wanted is None:
         return today.replace(day=1)

@@ -20,6 +20,7 @@ from web.merchant import (
     pictures,
     points,
     quota,
+    redemptions,
     standing,
     till,
     today,
@@ -49,6 +50,7 @@ def register(app: Flask) -> None:
         broadcast_report,
         coupons,
         till,
+        redemptions,
         points,
         alliance,
     ):

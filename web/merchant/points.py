@@ -27,8 +27,8 @@ from web.acts import record
 from web.auth.access import merchant_required
 from web.benefit_words import TRIGGERS
 from web.context import now
-from web.forms import Form, OptionalLine, Paragraph, Submission, blank, read_form
 from web.formats import number as number_words
+from web.forms import Form, OptionalLine, Paragraph, Submission, blank, read_form
 from web.language import refusal_text
 from web.merchant.coupon_form import Whole, money_of, whole_of
 from web.merchant.till import Nonce, give_by_hand, giveable, new_nonce
