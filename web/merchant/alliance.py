@@ -39,6 +39,9 @@ class AgreeForm(Form):
 
 
 class EntriesQuery(Query):
+    """With whom, and from where on."""
+
+    partner: Id | None = None
     before: Id | None = None
 
 
@@ -68,32 +71,34 @@ def _templates(found: Sequence[Partner]) -> dict[int, CouponTemplate]:
     return {one.id: one for one in g.session.scalars(wanted)}
 
 
-@blueprint.get("/<month>/<int:partner_id>")
+@blueprint.get("/<month>/entries")
 @merchant_required()
-def entries(month: str, partner_id: int) -> str:
-    """The redemptions behind what two shops owe each other."""
+def entries(month: str) -> str:
+    """The redemptions behind what this shop and others owe each other, or one of them."""
     first, query = month_named(month), read_query(EntriesQuery)
     merchant_id = g.staff.merchant_id
-    owed = [
-        one
-        for one in alliance.statement(g.session, month=first, merchant_id=merchant_id)
-        if one.partner_id == partner_id
-    ]
-    if not owed:
-        raise NotFound
+    owed = alliance.statement(g.session, month=first, merchant_id=merchant_id)
+    name = None
+    if query.partner is not None:
+        owed = [one for one in owed if one.partner_id == query.partner]
+        if not owed:
+            raise NotFound
+        name = owed[0].partner_name
     found = alliance.entries(
-        g.session, month=first, merchant_id=merchant_id, partner_id=partner_id, before=query.before, limit=PAGE + 1
+        g.session, month=first, merchant_id=merchant_id, partner_id=query.partner, before=query.before, limit=PAGE + 1
     )
-    path = f"{HOME}/{first:%Y-%m}/{partner_id}"
+    path = f"{HOME}/{first:%Y-%m}/entries?" + (f"partner={query.partner}&" if query.partner else "")
     return render_template(
         "merchant/alliance_entries.html",
-        owed=owed[0],
+        name=name,
+        gets=sum(one.gets_fen for one in owed),
+        gives=sum(one.gives_fen for one in owed),
         rows=found[:PAGE],
         own_id=merchant_id,
         month=f"{first:%Y-%m}",
         first=first,
-        older=f"{path}?before={found[PAGE - 1].transfer_id}" if len(found) > PAGE else None,
-        newest=path if query.before else None,
+        older=f"{path}before={found[PAGE - 1].transfer_id}" if len(found) > PAGE else None,
+        newest=path.rstrip("?&") if query.before else None,
     )
 
 

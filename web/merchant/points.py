@@ -80,7 +80,7 @@ class LevelsForm(Form):
 class OfferForm(Form):
     """A coupon for points."""
 
-    template: Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,17}$")]
+    coupon_template: Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,17}$")]
     price: Whole = ""
     stock: Whole = ""
     per_person: Whole = ""
@@ -103,7 +103,7 @@ class AdjustForm(Form):
 class GiftForm(Query):
     """A coupon by hand."""
 
-    template: Id
+    coupon_template: Id
     nonce: Nonce = ""
 
 
@@ -213,7 +213,7 @@ def add_offer() -> ResponseReturnValue:
     form = read_form(OfferForm)
     if form.data is None:
         return _page(open_="offers", form=form), 422
-    template = templates.find(g.session, merchant_id=g.staff.merchant_id, template_id=int(form.data.template))
+    template = templates.find(g.session, merchant_id=g.staff.merchant_id, template_id=int(form.data.coupon_template))
     try:
         price, stock, per_person = (
             whole_of(getattr(form.data, name), name) or 0 for name in ("price", "stock", "per_person")
@@ -359,7 +359,7 @@ def give(number: str) -> ResponseReturnValue:
     fan = fans.by_number(g.session, g.staff.merchant_id, number)
     wanted = read_query(GiftForm)
     try:
-        name, _until = give_by_hand(fan.follower_id, wanted.template, wanted.nonce)
+        name, _until = give_by_hand(fan.follower_id, wanted.coupon_template, wanted.nonce)
     except NotFound:
         raise
     except BusinessError as refusal:

@@ -38,25 +38,29 @@ CHOICES = 200
 Day = Annotated[date, Field(ge=date(2020, 1, 1), le=date(2100, 1, 1))]
 
 
-class Wishes(Query):
+class LogWishes(Query):
     """Which redemptions."""
 
     day: Day | None = None
     staff: Id | None = None
-    coupon: Id | None = None
+    coupon_template: Id | None = None
 
     @property
     def given(self) -> dict[str, str]:
         """What is not empty, as an address or a hidden field carries it."""
-        return {name: str(value) for name in Wishes.model_fields if (value := getattr(self, name))}
+        return {name: str(value) for name in LogWishes.model_fields if (value := getattr(self, name))}
 
     def filter(self, merchant_id: int) -> LogFilter:
         return LogFilter(
-            merchant_id=merchant_id, since=self.day, until=self.day, staff_id=self.staff, template_id=self.coupon
+            merchant_id=merchant_id,
+            since=self.day,
+            until=self.day,
+            staff_id=self.staff,
+            template_id=self.coupon_template,
         )
 
 
-class LogQuery(Wishes):
+class LogQuery(LogWishes):
     before: Id | None = None
 
 
@@ -131,7 +135,7 @@ def undo(redemption_id: int) -> ResponseReturnValue:
 @merchant_required()
 def export() -> ResponseReturnValue:
     """The log as a table, narrowed to the same."""
-    wanted, merchant_id = read_query(Wishes), g.staff.merchant_id
+    wanted, merchant_id = read_query(LogWishes), g.staff.merchant_id
     record("redemption.export", wanted=wanted.given)
 
     def read(session: Session) -> Rows:

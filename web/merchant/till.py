@@ -68,7 +68,7 @@ class VisitForm(LookForm):
 class GiveForm(LookForm):
     """Which coupon they get as a present."""
 
-    template: Id
+    coupon_template: Id
     nonce: Nonce = ""
 
 
@@ -194,7 +194,7 @@ def give() -> ResponseReturnValue:
         return _entry(form), 422
     try:
         card = _card(form.data.shown)
-        name, until = give_by_hand(card.follower_id, form.data.template, form.data.nonce)
+        name, until = give_by_hand(card.follower_id, form.data.coupon_template, form.data.nonce)
     except nonces.UnderWay:
         raise
     except BusinessError as refusal:
