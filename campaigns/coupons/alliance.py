@@ -313,7 +313,7 @@ STATEMENT_HEADS: Final = (
 def statement_rows(
     session: Session, *, month: date, merchant_id: int | None = None, partner_id: int | None = None
 ) -> Iterator[tuple[str | int | datetime, ...]]:
-    """A month's redemptions as rows of a table, under `STATEMENT_HEADS`; what is owed in fen, so that it can be summed."""
+    """A month's redemptions as rows of a table, under `STATEMENT_HEADS`; what is owed in fen, to be summed."""
     before: int | None = None
     while found := entries(
         session, month=month, merchant_id=merchant_id, partner_id=partner_id, before=before, limit=LINES_AT_ONCE
