@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from flask import Flask
 
-from web.owner import home, jssdk, privacy, settings, shops, words
+from web.owner import coupons, home, jssdk, points, privacy, settings, shops
 
 
 def register(app: Flask) -> None:
     """Put the owners' pages into the application."""
-    words.register(app)
-    for room in (home, shops, settings, privacy, jssdk):
+    for room in (home, coupons, points, shops, settings, privacy, jssdk):
         app.register_blueprint(room.blueprint)
