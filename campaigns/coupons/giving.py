@@ -372,22 +372,6 @@ def look(session: Session, *, template: CouponTemplate, follower_id: int, channe
     return Claimable(template, refusal, words, standing.had, left, standing.next_at)
 
 
-def give_by_hand(
-    session: Session, *, merchant_id: int, staff_id: int, template_id: int, follower_id: int, nonce: str, now: datetime
-) -> Given:
-    """A member of staff gives a fan a coupon; the same nonce again gives nothing more. Under the merchant's role."""
-    template = session.get(CouponTemplate, template_id)
-    if template is None or template.merchant_id != merchant_id:
-        raise NotFound("没有这张券。")
-    given = grant(
-        session, template_id=template_id, follower_id=follower_id, cause=f"staff:{nonce}", channel=Channel.STAFF,
-        now=now,
-    )  # fmt: skip
-    if given.is_new:
-        _record(session, given.merchant_id, staff_id, "coupon.give", given.coupon_id, {"template": template_id})
-    return given
-
-
 def _record(
     session: Session, merchant_id: int, staff_id: int, action: str, coupon_id: int, detail: dict[str, Any]
 ) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from flask import Flask
 
-from web.owner import coupons, home, jssdk, points, privacy, settings, shops
+from web.owner import coupons, home, invites, jssdk, points, privacy, settings, shops
 
 
 def register(app: Flask) -> None:
     """Put the owners' pages into the application."""
-    for room in (home, coupons, points, shops, settings, privacy, jssdk):
+    for room in (home, coupons, points, shops, settings, privacy, jssdk, invites):
         app.register_blueprint(room.blueprint)

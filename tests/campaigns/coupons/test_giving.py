@@ -240,22 +240,6 @@ def test_a_page_says_what_somebody_may_take_and_why_not(street: Street) -> None:
     assert found[1].words == "您领的张数已经到上限了。"
 
 
-def test_staff_give_by_hand_once_and_it_is_in_the_book(street: Street) -> None:
-    shop = street.shop()
-    ann, template_id = street.fan(shop), street.live(shop, per_person=3)
-    for _ in range(2):
-        with street.runtime.transaction(Role.MERCHANT, merchant_id=shop) as session:
-            given = giving.give_by_hand(
-                session, merchant_id=shop, staff_id=WRITER, template_id=template_id, follower_id=ann, nonce="n1",
-                now=street.now,
-            )  # fmt: skip
-    assert not given.is_new
-    assert street.count(template_id) == 1
-    with street.runtime.transaction(Role.PLATFORM) as session:
-        book = session.execute(text("SELECT action, subject FROM audit_log WHERE action = 'coupon.give'")).all()
-    assert book == [("coupon.give", f"coupon:{given.coupon_id}")]
-
-
 # ---- Birthdays -------------------------------------------------------------------------------------------------------
 
 
