@@ -11,6 +11,7 @@ from pydantic import StringConstraints
 
 from campaigns.points import exchange, ledger, levels, rules
 from campaigns.points.models import RuleTrigger
+from core.clock import business_day
 from core.errors import BusinessError, Invalid, NotFound
 from web.auth.access import owner_required
 from web.context import current_runtime, now
@@ -96,6 +97,9 @@ def _page(shop: queries.Shop, *, before: int | None = None, refusal: str = "") -
         check_in=rule if rule is not None and rule.is_on else None,
         offers=exchange.open_offers(g.session, merchant_id=shop.id, follower_id=me),
         lines=lines[:PAGE],
+        has_checked_in=any(
+            line.trigger == RuleTrigger.CHECK_IN and business_day(line.at) == business_day(now()) for line in lines
+        ),
         more=lines[PAGE - 1].transfer_id if len(lines) > PAGE else None,
         is_first_page=before is None,
         refusal=refusal,
