@@ -64,6 +64,7 @@ PUBLIC_PARAMETERS: Final = {
     "name": "a language, or a line of the health page",
     "public_id": "printed on posters for everybody",
     "replay_id": "a rule that the operator tried on everybody",
+    "shop_id": "a shop that anybody may look at",
     "token": "a secret that is itself the permission",
     "version": "a version of the rule, the same for all",
     "word_id": "a word of the operator's list, the same for all",
