@@ -91,7 +91,16 @@ def register(app: Flask) -> None:
     }  # fmt: skip
     for name, table in tables.items():
         app.add_template_filter(_reader(table), name)
-    for filter_ in (template_state, template_words, template_tone, worth_words, promise_words, line_words, money, until_words):
+    for filter_ in (
+        template_state,
+        template_words,
+        template_tone,
+        worth_words,
+        promise_words,
+        line_words,
+        money,
+        until_words,
+    ):
         app.add_template_filter(filter_)
 
 

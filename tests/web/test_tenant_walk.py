@@ -380,8 +380,10 @@ class Town:
             "task_id": "SELECT id FROM outbox WHERE merchant_id = :id",
             "follower_id": "SELECT follower_id FROM fan WHERE merchant_id = :id",
             "merchant_id": "SELECT CAST(:id AS bigint)",
+            "reward_id": "SELECT id FROM referral_reward WHERE merchant_id = :id",
             "from_id": "SELECT CAST(:id AS bigint)",
             "to_id": "SELECT CAST(:id AS bigint)",
+            "shop_id": "SELECT CAST(:id AS bigint)",
             "community_id": "SELECT community_id FROM merchant WHERE id = :id",
         }
         if parameter not in queries:

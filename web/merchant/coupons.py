@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, Literal
 
 from flask import Blueprint, flash, g, redirect, render_template
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
-from sqlalchemy.orm import Session
 
 from campaigns import audience
-from campaigns.coupons import alliance, giving, statistics, templates, validity
+from campaigns.coupons import alliance, giving, templates, validity
 from campaigns.coupons.models import CouponTemplate, TemplateState
 from campaigns.points import levels
 from core.clock import SHANGHAI
@@ -23,9 +22,8 @@ from merchants.reviews import ReviewState
 from qrcodes import handovers
 from web.acts import record
 from web.auth.access import merchant_required
-from web.benefit_words import CHANNELS, KINDS, WEEKDAYS
+from web.benefit_words import KINDS, WEEKDAYS
 from web.context import current_runtime, now
-from web.exports import Cell, csv_answer, rows_from
 from web.forms import Form, OptionalLine, Paragraph, Submission, blank, read_form
 from web.language import phrase, refusal_text
 from web.merchant import coupon_form
@@ -494,7 +492,9 @@ def _page(
         ],
         parts_=_settings(template, tranches) | (parts or {}),
         open=opened,
-        refusal_fields=[(f"refusal_{one}", REFUSAL_LABELS[one], phrase(giving.REFUSAL_WORDS[one])) for one in giving.WORDED],
+        refusal_fields=[
+            (f"refusal_{one}", REFUSAL_LABELS[one], phrase(giving.REFUSAL_WORDS[one])) for one in giving.WORDED
+        ],
         **(life_of(template) if template.review == ReviewState.APPROVED else {}),
     )
 

@@ -206,9 +206,7 @@ def give_by_hand(follower_id: int, template_id: int, nonce: str) -> dict[str, ob
     template = templates.find(g.session, merchant_id=g.staff.merchant_id, template_id=template_id)
     body = {"template": template_id, "follower": follower_id}
     actor, route = f"staff:{g.staff.id}", "give"
-    answered = nonces.once(
-        g.session, actor=actor, route=route, nonce=nonce, body=body, merchant_id=g.staff.merchant_id
-    )
+    answered = nonces.once(g.session, actor=actor, route=route, nonce=nonce, body=body, merchant_id=g.staff.merchant_id)
     # The cause is the intent, so that the answer for a repeat is the coupon of the first time.
     given: Given = giving.grant(
         g.session,
@@ -231,9 +229,7 @@ def new_nonce() -> str:
 
 def giveable() -> list[tuple[int, str]]:
     """Coupons that may be given by hand now."""
-    live = templates.listed(
-        g.session, merchant_id=g.staff.merchant_id, states=(TemplateState.LIVE,), limit=SHOWABLE
-    )
+    live = templates.listed(g.session, merchant_id=g.staff.merchant_id, states=(TemplateState.LIVE,), limit=SHOWABLE)
     return [(row.template.id, row.template.name) for row in live]
 
 
@@ -283,4 +279,3 @@ def _done(verdict: Verdict) -> str:
 def _refused(title: str, refusal: BusinessError) -> ResponseReturnValue:
     """Big and red, with the reason."""
     return _done(Verdict(title, lines=(refusal_text(refusal),), is_good=False)), refusal.status
-

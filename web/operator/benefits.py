@@ -165,9 +165,7 @@ def block(follower_id: int) -> ResponseReturnValue:
     if form.data is None:
         return _person(follower_id, form), 422
     try:
-        oversight.block(
-            g.session, follower_id=follower_id, reason=form.data.reason, operator_id=g.staff.id, now=now()
-        )
+        oversight.block(g.session, follower_id=follower_id, reason=form.data.reason, operator_id=g.staff.id, now=now())
     except Invalid as refusal:
         form.refuse(refusal)
         return _person(follower_id, form), 422
