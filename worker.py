@@ -56,6 +56,8 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     **giving.HANDLERS,
     **binding.HANDLERS,
     **proof.HANDLERS,
+    **proof.HANDLERS,
+    **binding.HANDLERS,
     freezing.FREEZE: patient(freezing.freeze),
     long_jobs.RUN: long_jobs.handler(LONG_JOBS),
 }

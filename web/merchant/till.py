@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated
 
 from flask import Blueprint, g, render_template
@@ -67,7 +68,7 @@ class VisitForm(LookForm):
 class GiveForm(LookForm):
     """Which coupon they get as a present."""
 
-    template: Id
+    coupon_template: Id
     nonce: Nonce = ""
 
 
@@ -193,15 +194,15 @@ def give() -> ResponseReturnValue:
         return _entry(form), 422
     try:
         card = _card(form.data.shown)
-        given = give_by_hand(card.follower_id, form.data.template, form.data.nonce)
+        name, until = give_by_hand(card.follower_id, form.data.coupon_template, form.data.nonce)
     except nonces.UnderWay:
         raise
     except BusinessError as refusal:
         return _refused(_("没有送出"), refusal)
-    return _done(Verdict(_("送出去了"), lines=(given["name"], until_words(given["until"]))))
+    return _done(Verdict(_("送出去了"), lines=(name, until_words(until))))
 
 
-def give_by_hand(follower_id: int, template_id: int, nonce: str) -> dict[str, object]:
+def give_by_hand(follower_id: int, template_id: int, nonce: str) -> tuple[str, datetime]:
     """Give somebody one of one's own coupons; the same nonce gives once."""
     template = templates.find(g.session, merchant_id=g.staff.merchant_id, template_id=template_id)
     body = {"template": template_id, "follower": follower_id}
@@ -219,7 +220,7 @@ def give_by_hand(follower_id: int, template_id: int, nonce: str) -> dict[str, ob
     if answered is None:
         nonces.keep(g.session, actor=actor, route=route, nonce=nonce, answer={"coupon": given.public_id})
         record("coupon.give", f"coupon_template:{template.id}", follower=follower_id)
-    return {"name": template.name, "until": given.valid_to}
+    return template.name, given.valid_to
 
 
 def new_nonce() -> str:
