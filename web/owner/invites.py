@@ -75,6 +75,12 @@ def opened(public_id: str) -> ResponseReturnValue:
     )
 
 
+@blueprint.app_template_global("has_invites")
+def has_invites(shop_id: int) -> bool:
+    """Whether a shop's page shows the way to one's own card."""
+    return invites.is_offered(g.session, merchant_id=shop_id)
+
+
 def _is_in_wechat() -> bool:
     is_sandbox_phone = current_runtime().settings.is_sandbox and PHONE_COOKIE in request.cookies
     return is_sandbox_phone or "micromessenger" in request.user_agent.string.lower()

@@ -116,6 +116,8 @@ def test_an_owner_makes_a_card_keeps_its_picture_and_sees_numbers_only(
 def test_a_shop_without_cards_has_no_page_of_them(owner_phone: Callable[..., Phone], cards: Street) -> None:
     phone = owner_phone()
     assert phone.browser.get(f"/m/invite/{cards.noodles}").status_code == 404
+    assert "我的邀请卡" in phone.browser.get(f"/m/shops/{cards.tea}").text
+    assert "我的邀请卡" not in phone.browser.get(f"/m/shops/{cards.noodles}").text
     phone.browser.get("/m/settings")
     assert phone.browser.post(f"/m/invite/{cards.noodles}").status_code == 404
 
