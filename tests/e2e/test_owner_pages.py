@@ -3,18 +3,10 @@ people, and a coupon taken, shown, and everything deleted."""
 
 from __future__ import annotations
 
-import re
+from playwright.sync_api import FrameLocator
 
-import pytest
-from playwright.sync_api import FrameLocator, expect
-
-from core.runtime import Runtime
 from tests.conftest import Live
-from tests.couponing import Street
-from tests.e2e.conftest import NewWindow
-from tests.e2e.test_story import SOON_MS, Phone
-from tests.e2e.window import DESK
-from tests.web.owner.test_coupons import public_id
+from tests.e2e.test_story import Phone
 
 
 def opened(phone: Phone, live: Live, path: str) -> FrameLocator:
