@@ -31,7 +31,7 @@ from campaigns.referrals import binding
 from core import audit, outbox
 from core.clock import month_of
 from core.database import Role
-from core.runtime import CODE_ALPHABET, Runtime
+from core.runtime import Runtime
 from merchants import identities, merchants
 from merchants.following import Fact
 from merchants.models import EpisodeSource, OfficialAccount
@@ -209,8 +209,7 @@ class Inbox:
 
     def fan_number(self, merchant_id: int, follower_id: int) -> str:
         """What a merchant calls a fan; the same person has another number at the next merchant (FA-8)."""
-        digest = int.from_bytes(self._runtime.keyed_id("fan", merchant_id, follower_id)[:7])
-        return "".join(CODE_ALPHABET[(digest >> shift) & 31] for shift in range(0, 50, 5))
+        return identities.fan_number(self._runtime, merchant_id, follower_id)
 
     def _apply(
         self,

@@ -188,7 +188,7 @@ def take_back(session: Session, *, redemption_id: int, now: datetime) -> None:
     owed = session.execute(
         text("""
             SELECT t.payer_id, t.earner_id, e.fen FROM alliance_transfer t
-            JOIN alliance_entry e ON e.transfer_id = t.id AND e.merchant_id = t.earner_id
+            JOIN alliance_entry e ON e.transfer_id = t.id AND e.party_id = t.earner_id
             WHERE t.redemption_id = :redemption AND NOT t.is_reversal"""),
         {"redemption": redemption_id},
     ).one_or_none()
@@ -220,7 +220,7 @@ def _move(
     ).scalar_one()  # fmt: skip
     session.execute(
         text("""
-            INSERT INTO alliance_entry (transfer_id, merchant_id, fen)
+            INSERT INTO alliance_entry (transfer_id, party_id, fen)
             VALUES (:transfer, :payer, -CAST(:fen AS bigint)), (:transfer, :earner, :fen)"""),
         {"transfer": transfer_id, "payer": payer_id, "earner": earner_id, "fen": fen},
     )
@@ -342,7 +342,7 @@ def yuan(fen: int) -> str:
 _STATEMENT: Final = text("""
     WITH moved AS (
         SELECT t.payer_id, t.earner_id, t.is_reversal, e.fen
-        FROM alliance_transfer t JOIN alliance_entry e ON e.transfer_id = t.id AND e.merchant_id = t.earner_id
+        FROM alliance_transfer t JOIN alliance_entry e ON e.transfer_id = t.id AND e.party_id = t.earner_id
         WHERE t.at >= :since AND t.at < :until
           AND (CAST(:merchant AS bigint) IS NULL OR :merchant IN (t.payer_id, t.earner_id))),
     sides AS (
@@ -359,7 +359,7 @@ _ENTRIES: Final = text("""
     SELECT t.id, t.at, t.is_reversal, r.id, r.redeemed_at, t.payer_id, i.name, t.earner_id, m.name, c.name, r.bill_fen,
            r.discount_fen, e.fen
     FROM alliance_transfer t
-    JOIN alliance_entry e ON e.transfer_id = t.id AND e.merchant_id = t.earner_id
+    JOIN alliance_entry e ON e.transfer_id = t.id AND e.party_id = t.earner_id
     JOIN redemption r ON r.id = t.redemption_id
     JOIN coupon_template c ON c.id = r.template_id
     JOIN merchant i ON i.id = t.payer_id

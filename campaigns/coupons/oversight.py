@@ -80,26 +80,7 @@ def owed(session: Session) -> list[Owed]:
     return [Owed(row[0], row[1], int(row[2]), int(row[3]), int(row[4])) for row in rows]
 
 
-def redemptions(
-    session: Session, *, own_only: bool = False, before: int | None = None, limit: int = 50
-) -> Sequence[Row]:
-    """The latest redemptions everywhere; `own_only` those of coupons that the redeemer holds themselves."""
-    return session.execute(
-        text("""
-            SELECT r.id, r.merchant_id, m.name AS merchant, r.issuer_id, i.name AS issuer, c.name, r.follower_id,
-                   s.name AS staff, r.bill_fen, r.discount_fen, r.is_own, r.redeemed_at, r.reversed_at
-            FROM redemption r
-            JOIN merchant m ON m.id = r.merchant_id
-            JOIN merchant i ON i.id = r.issuer_id
-            JOIN coupon_template c ON c.id = r.template_id
-            LEFT JOIN staff s ON s.id = r.staff_id
-            WHERE (NOT :own OR r.is_own) AND (CAST(:before AS bigint) IS NULL OR r.id < :before)
-            ORDER BY r.id DESC LIMIT :limit"""),
-        {"own": own_only, "before": before, "limit": limit},
-    ).all()
-
-
-def blocked(session: Session) -> Sequence[Row]:
+def blocked(session: Session) -> Sequence[Row[int, str, datetime, str]]:
     """Whom the operator lets claim nothing, the latest first."""
     rows = (
         select(BenefitBlock.follower_id, BenefitBlock.reason, BenefitBlock.blocked_at, Staff.name.label("by"))
@@ -149,4 +130,3 @@ def lift(session: Session, *, follower_id: int, reason: str) -> str:
 
 def _reason(reason: str) -> str:
     return clean(reason, name=Phrase("原因"), field="reason", longest=REASON_MAX, is_required=True, lines=True)
-

@@ -1,12 +1,17 @@
 """Every check sees the violation it is there for, under the role that `quanma check` runs as."""
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import make_url, text
+from sqlalchemy.orm import Session
 
 from bot.inbox import Inbox
+from campaigns.points import adjustments, ledger, rules
+from campaigns.points.ledger import Cause
+from campaigns.points.models import RuleTrigger
+from campaigns.points.rules import Rule
 from core import audit, checks
 from core.database import Database, Role
 from core.migrate import upgrade
@@ -40,9 +45,26 @@ def story(servers: ServerUrls, settings: Settings, new_database: Callable[[str],
         for number in range(3):
             audit.record(session, actor_kind="system", action="test", subject=f"thing:{number}")
         rollups.count_all(session)
+        _earn_points(session, tea.merchant_id, street.now)
     assert violations(runtime.database) == {}
     runtime.database.dispose()
     return make_url(url).database or ""
+
+
+def _earn_points(session: Session, merchant_id: int, now: datetime) -> None:
+    """Somebody of the first shop checks in, is given something by hand, and spends a little."""
+    who = session.execute(text("SELECT min(id) FROM follower")).scalar_one()
+    clerk = session.execute(
+        text("INSERT INTO staff (merchant_id, role, name) VALUES (:id, 'owner', '小王') RETURNING id"),
+        {"id": merchant_id},
+    ).scalar_one()
+    rule = Rule(RuleTrigger.CHECK_IN, points=5, most_per_person=5, most_per_day=500)
+    rules.save(session, merchant_id=merchant_id, rule=rule, now=now)
+    rules.check_in(session, merchant_id=merchant_id, follower_id=who, now=now)
+    adjustments.ask(
+        session, merchant_id=merchant_id, follower_id=who, staff_id=clerk, points=20, reason="补发", now=now
+    )
+    ledger.spend(session, merchant_id=merchant_id, follower_id=who, points=3, cause=Cause("test", 1), now=now)
 
 
 @pytest.fixture
@@ -65,6 +87,7 @@ def ruin(servers: ServerUrls, story: str, worker_number: int) -> Iterator[Callab
 
 FREE_SCANS = "ALTER TABLE scan DISABLE TRIGGER USER; GRANT UPDATE ON scan TO quanma_platform"
 FREE_CREDITS = "ALTER TABLE attribution DISABLE TRIGGER USER; GRANT UPDATE ON attribution TO quanma_platform"
+FREE_BALANCES = "ALTER TABLE points_account DISABLE TRIGGER USER"
 FREE_OWNERS = "ALTER TABLE code_owner DISABLE TRIGGER USER"
 
 BATCH_CALLED = """
@@ -91,7 +114,37 @@ REWARD = """
     INSERT INTO referral_reward (merchant_id, invitee_id, level, beneficiary_id, cause_type, cause_id, state, suspicion)
     SELECT merchant_id, invitee_id, {level}, inviter_id, 'redemption', 0, '{state}', '{suspicion}' FROM referral"""
 
+COUPON = """
+    INSERT INTO coupon_template (merchant_id, public_id, name, kind, value_fen, worth_fen, lasts_days, stock,
+                                 budget_fen, issued, committed_fen, review, state, per_day, per_person)
+    SELECT min(id), 'tea', '立减十元', 'amount', 1000, 1000, 30, 9, 9000, 2, 2000, 'approved', 'live', 5, 2
+    FROM merchant;
+    INSERT INTO coupon_template_day (merchant_id, template_id, day, given, most)
+    SELECT merchant_id, id, (app_now() AT TIME ZONE 'Asia/Shanghai')::date, 2, 5 FROM coupon_template;
+    INSERT INTO coupon (merchant_id, template_id, public_id, follower_id, seq, cause, channel, worth_fen, uses,
+                        uses_left, valid_from, valid_to)
+    SELECT t.merchant_id, t.id, 'c' || n, f.id, n, 'page:' || n, 'page', 1000, 1, 1, app_now(),
+           app_now() + interval '30 days'
+    FROM coupon_template t, (SELECT min(id) AS id FROM follower) f, generate_series(1, 2) n;"""
+"""Somebody holds two coupons, as they should be."""
+
 PLANTS: dict[str, tuple[str, str]] = {
+    "co01_given_is_counted": ("", f"{COUPON} UPDATE coupon_template SET issued = 3"),
+    "co01_days_are_counted": ("", f"{COUPON} UPDATE coupon_template_day SET given = 1"),
+    "co02_nobody_has_more_than_the_limit": ("", f"{COUPON} UPDATE coupon SET seq = 3 WHERE seq = 2"),
+    "co02_passed_on_is_given_away": (
+        "",
+        f"{COUPON} UPDATE coupon SET state = 'given_away', ended_at = app_now() WHERE seq = 2",
+    ),
+    "co05_used_within_its_time": (
+        "",
+        f"{COUPON} UPDATE coupon SET state = 'expired', ended_at = valid_to - interval '1 ms' WHERE seq = 2",
+    ),
+    "co09_nobody_blocked_is_given": (
+        "",
+        f"""{COUPON} INSERT INTO benefit_block (follower_id, reason, blocked_by, blocked_at)
+            SELECT follower_id, '刷券', 1, app_now() - interval '1 hour' FROM coupon LIMIT 1""",
+    ),
     "rf01_one_inviter": (
         f"{FREE_EDGES}; ALTER TABLE referral DROP CONSTRAINT pk_referral CASCADE",
         BROUGHT + EDGE.format(invitee="max", inviter="max"),
@@ -235,6 +288,57 @@ PLANTS: dict[str, tuple[str, str]] = {
            SELECT digest_id, f.follower_id, 1, 'mass', 'planned'
            FROM digested, fan f JOIN merchant m ON m.id = f.merchant_id AND m.name = '面馆'""",
     ),
+    "pt01_transfers_sum_to_zero": (
+        "ALTER TABLE points_transfer DISABLE TRIGGER USER; ALTER TABLE points_entry DISABLE TRIGGER USER",
+        "INSERT INTO points_entry (transfer_id, account_id, merchant_id, points)"
+        " SELECT t.id, a.id, t.merchant_id, 5 FROM points_transfer t"
+        " JOIN points_account a ON a.merchant_id = t.merchant_id AND a.follower_id = t.follower_id"
+        " LEFT JOIN points_entry e ON e.transfer_id = t.id AND e.account_id = a.id WHERE e.transfer_id IS NULL LIMIT 1",
+    ),
+    "pt02_ledgers_sum_to_zero": (FREE_BALANCES, "UPDATE points_account SET balance = balance + 1 WHERE kind = 'fan'"),
+    "pt03_balances_are_their_entries": (
+        FREE_BALANCES,
+        """UPDATE points_account SET balance = balance + CASE kind WHEN 'fan' THEN 1 ELSE -1 END
+           WHERE balance > 0""",
+    ),
+    "pt05_a_cause_pays_once": (
+        "ALTER TABLE points_transfer DROP CONSTRAINT uq_points_transfer_cause;"
+        " ALTER TABLE points_transfer DISABLE TRIGGER USER",
+        """INSERT INTO points_transfer (merchant_id, follower_id, kind, points, rule_id, source_type, source_id)
+           SELECT merchant_id, follower_id, kind, points, rule_id, source_type, source_id
+           FROM points_transfer WHERE source_type = 'check_in'""",
+    ),
+    "pt06_entries_stay_in_their_ledger": (
+        "",
+        """WITH account AS (
+               INSERT INTO points_account (merchant_id, follower_id, kind, balance)
+               SELECT t.merchant_id, f.id, 'fan', 0 FROM follower f, points_transfer t
+               WHERE f.id <> t.follower_id LIMIT 1 RETURNING id, merchant_id),
+           transfer AS (
+               INSERT INTO points_transfer (merchant_id, follower_id, kind, points, source_type, source_id)
+               SELECT merchant_id, follower_id, 'earn', 3, 'planted', 1 FROM points_transfer LIMIT 1
+               RETURNING id, merchant_id)
+           INSERT INTO points_entry (transfer_id, account_id, merchant_id, points)
+           SELECT transfer.id, side.id, transfer.merchant_id, side.points
+           FROM transfer, account, LATERAL (
+               SELECT account.id, 3 AS points UNION ALL
+               SELECT a.id, -3 FROM points_account a
+               WHERE a.merchant_id = transfer.merchant_id AND a.follower_id IS NULL) side""",
+    ),
+    "pt08_reversals_are_of_what_was_earned": (
+        "",
+        "INSERT INTO points_debt (transfer_id, merchant_id, account_id, points)"
+        " SELECT t.id, t.merchant_id, a.id, t.points + 1 FROM points_transfer t"
+        " JOIN points_account a ON a.merchant_id = t.merchant_id AND a.follower_id = t.follower_id AND a.kind = 'fan'"
+        " WHERE t.kind = 'earn' LIMIT 1",
+    ),
+    "pt09_lots_add_up": ("", "UPDATE points_lot SET remaining = remaining - 1 WHERE remaining > 0"),
+    "pt10_day_limits_are_kept": ("", "UPDATE points_rule_day SET paid = paid - 1"),
+    "au09_points_by_hand_are_explained": (
+        "",
+        "INSERT INTO points_adjustment (merchant_id, follower_id, points, reason, needs_second, state, asked_by)"
+        " SELECT t.merchant_id, t.follower_id, 50, '补发', false, 'done', s.id FROM points_transfer t, staff s LIMIT 1",
+    ),
     "traffic_adds_up": (FREE_CREDITS, "UPDATE attribution SET kind = 'void' WHERE kind = 'returning'"),
     "traffic_rollup_is_true": ("", "UPDATE daily_traffic SET scanners = scanners + 1 WHERE level = 'code'"),
     "traffic_recent_is_true": ("", "UPDATE recent_traffic SET scanners = scanners + 1"),
@@ -258,6 +362,32 @@ def test_every_check_has_its_plant() -> None:
 @pytest.mark.parametrize("check", sorted(PLANTS))
 def test_the_check_sees_what_it_is_there_for(check: str, ruin: Callable[[str, str], dict[str, object]]) -> None:
     assert check in ruin(*PLANTS[check])
+
+
+def test_coupons_as_they_should_be_are_no_finding(ruin: Callable[[str, str], dict[str, object]]) -> None:
+    assert ruin("", COUPON) == {}
+
+
+@pytest.mark.parametrize(
+    ("plant", "check"),
+    [
+        ("UPDATE coupon_template SET committed_fen = 1000", "co01_given_is_counted"),
+        ("UPDATE coupon SET state = 'revoked', seq = 5 WHERE seq = 1", "co02_nobody_has_more_than_the_limit"),
+        ("UPDATE follower SET erased_at = app_now(), openid = NULL", "co09_nobody_blocked_is_given"),
+        (
+            """INSERT INTO staff (merchant_id, name, role) SELECT min(id), '店员', 'clerk' FROM merchant;
+               INSERT INTO redemption (merchant_id, issuer_id, coupon_id, template_id, follower_id, staff_id, use_no,
+                                       discount_fen, is_first_here, redeemed_at)
+               SELECT c.merchant_id, c.merchant_id, c.id, c.template_id, c.follower_id, s.id, 1, 0, true, c.valid_to
+               FROM coupon c, staff s WHERE c.seq = 1 AND s.name = '店员'""",
+            "co05_used_within_its_time",
+        ),
+    ],
+)
+def test_a_check_of_coupons_sees_the_other_ways_too(
+    plant: str, check: str, ruin: Callable[[str, str], dict[str, object]]
+) -> None:
+    assert check in ruin("", f"{COUPON} {plant}")
 
 
 BROADCAST = """

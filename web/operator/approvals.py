@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from flask import Blueprint, Response, flash, g, make_response, redirect, render_template
 from flask.typing import ResponseReturnValue
@@ -186,13 +186,21 @@ def picture(picture_id: int) -> Response:
     return response
 
 
+def page_with_coupons(coupon_template_id: int, form: Submission[Any]) -> str:
+    """The queue with the refused form of one of the coupons."""
+    return _page(0, {}, coupon_forms={coupon_template_id: form})
+
+
 def _page(
     after: int,
     forms: dict[int, Submission[RefusalForm]] | dict[int, Submission[DecisionForm]],
     card_forms: dict[int, Submission[RefusalForm]] | None = None,
     slogan_forms: dict[int, Submission[RefusalForm]] | None = None,
+    coupon_forms: dict[int, Submission[Any]] | None = None,
 ) -> str:
-    """`forms` holds the refused form of one of the messages, the others of one of the cards or slogans."""
+    """`forms` holds the refused form of one of the messages, the others of one of the cards, slogans or coupons."""
+    from web.operator import coupon_approvals
+
     waiting = welcomes.waiting_for_review(g.session, after=after, limit=PAGE + 1)
     shown = waiting[:PAGE]
     listed = sensitive_words.listed(g.session)
@@ -208,6 +216,8 @@ def _page(
         waiting_slogans=_slogan_previews(slogans.waiting_for_review(g.session, limit=PAGE), listed),
         decided_slogans=_slogan_previews(slogans.decided(g.session, limit=DECISIONS), listed),
         slogan_forms=slogan_forms or {},
+        waiting_coupons=coupon_approvals.waiting(),
+        coupon_forms=coupon_forms or {},
         older=here(after=shown[-1].id) if len(waiting) > PAGE else None,
         newest=here(after=None) if after else None,
         forms=forms,
