@@ -1,4 +1,4 @@
-"""优惠券: made in a minute, approved, looked after while it lives, and what is refused on the way (#66–#68, #72, #73)."""
+"""优惠券: made in a minute, approved, looked after while it lives; what is refused (#66–#68, #72, #73, #87)."""
 
 from __future__ import annotations
 
