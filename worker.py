@@ -23,6 +23,7 @@ import qrcodes.batches
 import qrcodes.handovers
 import qrcodes.jobs
 from campaigns.broadcasts import calls, freezing, hello, previews, sending
+from campaigns.coupons import giving
 from campaigns.points import proof
 from campaigns.referrals import binding
 from core import jobs, logging, long_jobs, metrics, outbox
@@ -52,8 +53,9 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     **bot.jobs.HANDLERS,
     **hello.HANDLERS,
     **calls.HANDLERS,
-    **proof.HANDLERS,
+    **giving.HANDLERS,
     **binding.HANDLERS,
+    **proof.HANDLERS,
     freezing.FREEZE: patient(freezing.freeze),
     long_jobs.RUN: long_jobs.handler(LONG_JOBS),
 }

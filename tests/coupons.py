@@ -42,7 +42,8 @@ def hold(runtime: Runtime, template_id: int, follower_id: int, *, cause: str = "
                     uses, uses_left, valid_from, valid_to)
                 SELECT merchant_id, id, :public_id, :follower,
                        (SELECT count(*) + 1 FROM coupon WHERE template_id = :template AND follower_id = :follower),
-                       :cause, :channel, worth_fen, 1, 1, app_now(), app_now() + interval '30 days'
+                       :cause, :channel, worth_fen, 1, 1,
+                       app_now() - interval '400 days', app_now() + interval '30 days'
                 FROM given RETURNING id"""),
             {"template": template_id, "public_id": runtime.new_code(16), "follower": follower_id, "cause": cause,
              "channel": channel},

@@ -50,6 +50,14 @@ RESERVED_WORDS: Final = frozenset(
 """What the account answers itself."""
 
 
+STEP_ACTIONS: Final = {
+    TemplateState.LIVE: "coupon.resume",
+    TemplateState.PAUSED: "coupon.pause",
+    TemplateState.ENDED: "coupon.end",
+}
+"""What the audit log calls each step."""
+
+
 class NotADraft(BusinessError):
     code = "not_a_draft"
     message = "这张券已经提交，不能再改。要改请先撤回，已经发布的请复制一张新的。"
@@ -544,7 +552,7 @@ def approve(session: Session, *, template_id: int, operator_id: int, seen: datet
             operator_id=operator_id, now=now,
         )  # fmt: skip
         _set(session, template, state=TemplateState.LIVE)
-    _record(session, template, "coupon_template.approve", actor_kind="operator", actor_id=operator_id)
+    _record(session, template, "coupon.approve", actor_kind="operator", actor_id=operator_id)
     return template
 
 
@@ -558,7 +566,7 @@ def reject(
         operator_id=operator_id, now=now, reason=reason,
     )  # fmt: skip
     _set(session, template, submitted_at=None)
-    _record(session, template, "coupon_template.reject", actor_kind="operator", actor_id=operator_id)
+    _record(session, template, "coupon.reject", actor_kind="operator", actor_id=operator_id)
     return template
 
 
@@ -572,7 +580,7 @@ def stop(session: Session, *, template_id: int, operator_id: int, reason: str) -
     if template.state not in {TemplateState.LIVE, TemplateState.PAUSED}:
         raise NotPossibleNow
     _set(session, template, state=TemplateState.ENDED, review_reason=why)
-    _record(session, template, "coupon_template.stop", actor_kind="operator", actor_id=operator_id)
+    _record(session, template, "coupon.stop", actor_kind="operator", actor_id=operator_id)
     return template
 
 
@@ -617,7 +625,7 @@ def _step(
     if template.state not in after:
         raise NotPossibleNow
     _set(session, template, state=state)
-    _record(session, template, f"coupon_template.{state}", actor_kind="merchant", actor_id=staff_id)
+    _record(session, template, STEP_ACTIONS[state], actor_kind="merchant", actor_id=staff_id)
 
 
 # ---- What may change in a live one -----------------------------------------------------------------------------------
@@ -662,7 +670,7 @@ def set_stock(
     _set(session, template, stock=stock, budget_fen=budget, per_day=per_day)
     now_is = {"stock": stock, "budget_fen": budget}
     detail = {"was": was, "is": now_is}
-    _record(session, template, "coupon_template.stock", actor_kind="merchant", actor_id=staff_id, detail=detail)
+    _record(session, template, "coupon.stock", actor_kind="merchant", actor_id=staff_id, detail=detail)
 
 
 def set_tranches(

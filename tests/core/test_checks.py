@@ -114,7 +114,37 @@ REWARD = """
     INSERT INTO referral_reward (merchant_id, invitee_id, level, beneficiary_id, cause_type, cause_id, state, suspicion)
     SELECT merchant_id, invitee_id, {level}, inviter_id, 'redemption', 0, '{state}', '{suspicion}' FROM referral"""
 
+COUPON = """
+    INSERT INTO coupon_template (merchant_id, public_id, name, kind, value_fen, worth_fen, lasts_days, stock,
+                                 budget_fen, issued, committed_fen, review, state, per_day, per_person)
+    SELECT min(id), 'tea', '立减十元', 'amount', 1000, 1000, 30, 9, 9000, 2, 2000, 'approved', 'live', 5, 2
+    FROM merchant;
+    INSERT INTO coupon_template_day (merchant_id, template_id, day, given, most)
+    SELECT merchant_id, id, (app_now() AT TIME ZONE 'Asia/Shanghai')::date, 2, 5 FROM coupon_template;
+    INSERT INTO coupon (merchant_id, template_id, public_id, follower_id, seq, cause, channel, worth_fen, uses,
+                        uses_left, valid_from, valid_to)
+    SELECT t.merchant_id, t.id, 'c' || n, f.id, n, 'page:' || n, 'page', 1000, 1, 1, app_now(),
+           app_now() + interval '30 days'
+    FROM coupon_template t, (SELECT min(id) AS id FROM follower) f, generate_series(1, 2) n;"""
+"""Somebody holds two coupons, as they should be."""
+
 PLANTS: dict[str, tuple[str, str]] = {
+    "co01_given_is_counted": ("", f"{COUPON} UPDATE coupon_template SET issued = 3"),
+    "co01_days_are_counted": ("", f"{COUPON} UPDATE coupon_template_day SET given = 1"),
+    "co02_nobody_has_more_than_the_limit": ("", f"{COUPON} UPDATE coupon SET seq = 3 WHERE seq = 2"),
+    "co02_passed_on_is_given_away": (
+        "",
+        f"{COUPON} UPDATE coupon SET state = 'given_away', ended_at = app_now() WHERE seq = 2",
+    ),
+    "co05_used_within_its_time": (
+        "",
+        f"{COUPON} UPDATE coupon SET state = 'expired', ended_at = valid_to - interval '1 ms' WHERE seq = 2",
+    ),
+    "co09_nobody_blocked_is_given": (
+        "",
+        f"""{COUPON} INSERT INTO benefit_block (follower_id, reason, blocked_by, blocked_at)
+            SELECT follower_id, '刷券', 1, app_now() - interval '1 hour' FROM coupon LIMIT 1""",
+    ),
     "rf01_one_inviter": (
         f"{FREE_EDGES}; ALTER TABLE referral DROP CONSTRAINT pk_referral CASCADE",
         BROUGHT + EDGE.format(invitee="max", inviter="max"),
@@ -332,6 +362,32 @@ def test_every_check_has_its_plant() -> None:
 @pytest.mark.parametrize("check", sorted(PLANTS))
 def test_the_check_sees_what_it_is_there_for(check: str, ruin: Callable[[str, str], dict[str, object]]) -> None:
     assert check in ruin(*PLANTS[check])
+
+
+def test_coupons_as_they_should_be_are_no_finding(ruin: Callable[[str, str], dict[str, object]]) -> None:
+    assert ruin("", COUPON) == {}
+
+
+@pytest.mark.parametrize(
+    ("plant", "check"),
+    [
+        ("UPDATE coupon_template SET committed_fen = 1000", "co01_given_is_counted"),
+        ("UPDATE coupon SET state = 'revoked', seq = 5 WHERE seq = 1", "co02_nobody_has_more_than_the_limit"),
+        ("UPDATE follower SET erased_at = app_now(), openid = NULL", "co09_nobody_blocked_is_given"),
+        (
+            """INSERT INTO staff (merchant_id, name, role) SELECT min(id), '店员', 'clerk' FROM merchant;
+               INSERT INTO redemption (merchant_id, issuer_id, coupon_id, template_id, follower_id, staff_id, use_no,
+                                       discount_fen, is_first_here, redeemed_at)
+               SELECT c.merchant_id, c.merchant_id, c.id, c.template_id, c.follower_id, s.id, 1, 0, true, c.valid_to
+               FROM coupon c, staff s WHERE c.seq = 1 AND s.name = '店员'""",
+            "co05_used_within_its_time",
+        ),
+    ],
+)
+def test_a_check_of_coupons_sees_the_other_ways_too(
+    plant: str, check: str, ruin: Callable[[str, str], dict[str, object]]
+) -> None:
+    assert check in ruin("", f"{COUPON} {plant}")
 
 
 BROADCAST = """

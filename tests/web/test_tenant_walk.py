@@ -70,8 +70,15 @@ PUBLIC_PARAMETERS: Final = {
 }
 """Parameters that name nothing of a merchant's."""
 LAST_MONTH: Final = business_day(datetime.now(UTC)).replace(day=1) - timedelta(days=1)
-SPOTS: Final = {"variant": "first", "position": "0", "format_": "badge", "month": f"{LAST_MONTH:%Y-%m}"}
-SPOTS |= {"rule": "visit", "answer": "agree", "act": "open"}
+SPOTS: Final = {
+    "variant": "first",
+    "position": "0",
+    "format_": "badge",
+    "month": f"{LAST_MONTH:%Y-%m}",
+    "rule": "visit",
+    "answer": "agree",
+    "act": "open",
+}
 """Parameters that name a place every merchant has."""
 NUMBERS_THAT_NAME_NOBODY: Final = {
     "CodesQuery.before": "a place in the order of one's own codes",

@@ -13,6 +13,7 @@ from flask_babel import gettext as _
 from sqlalchemy import select
 
 from campaigns.broadcasts import approval
+from campaigns.coupons.models import CouponTemplate
 from core.errors import Invalid, NotFound
 from merchants import cards, merchants, notices, sensitive_words
 from merchants.models import Community, Merchant, MerchantCard, NoticeKind, Picture, Staff
@@ -68,6 +69,8 @@ class Preview:
     description: str
     reviewer: str | None
     doubts: list[Finding]
+    coupon: str | None
+    """What the coupon is called that goes with it."""
 
 
 @dataclass(frozen=True)
@@ -236,6 +239,9 @@ def _previews(rows: Sequence[Welcome], listed: Sequence[ListedWord]) -> list[Pre
         for code in g.session.scalars(select(SubQrCode).where(SubQrCode.id.in_({row.code_id for row in rows})))
     }
     reviewers = _reviewers(rows)
+    offered = select(CouponTemplate.id, CouponTemplate.name)
+    carried = {row.template_id for row in rows if row.template_id is not None}
+    coupons = {row.id: row.name for row in g.session.execute(offered.where(CouponTemplate.id.in_(carried)))}
     previews = []
     hosts = _hosts()
     for row in rows:
@@ -256,6 +262,7 @@ def _previews(rows: Sequence[Welcome], listed: Sequence[ListedWord]) -> list[Pre
                 description=welcomes.fill(row.description, values),
                 reviewer=reviewers.get(row.reviewed_by),
                 doubts=welcomes.doubts(row, hosts=hosts, listed=listed),
+                coupon=coupons.get(row.template_id),
             )
         )
     return previews
