@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from bot import staff_links, wishes
+from bot import benefits, own_words, staff_links, wishes
 from bot.events import (
     AuthorizationCancelled,
     Event,
@@ -28,14 +28,14 @@ from merchants import links
 from merchants.following import Episode, Fact, FactKind, Following, fold, is_same_follow
 from merchants.models import EpisodeSource, FollowStatus
 from qrcodes.attribution import FORMER_MERCHANT, VOID, Credit, Owner, OwnerAt, Rules, credit, credits
-from qrcodes.models import AttributionKind, WelcomeVariant
+from qrcodes.models import AttributionKind, CodeKind, WelcomeVariant
 from wechat.limits import WINDOWS, WindowTrigger
 
 ERASE_AFTER: Final = timedelta(hours=24)
 ERASE_AFTER_SILENT_LEAVE: Final = timedelta(days=7)
 """When only the reconciler noticed that somebody left, there is more room for an error of ours (FA-2)."""
 
-ERASE_WORDS: Final = "确认删除我的信息"
+ERASE_WORDS: Final = own_words.ERASE
 """What a follower writes to have everything about them deleted at once."""
 
 MOST_BIGINT: Final = 2**63 - 1
@@ -63,6 +63,10 @@ class Outcome:
     """What it did to a staff code: then this is what is answered, and nothing else."""
     granted: wishes.Granted | None = None
     """What it asked for about broadcasts, and got."""
+    ask: benefits.Ask | None = None
+    """What it asks for about coupons and points."""
+    benefit: str | None = None
+    """What is answered to that, once it is done."""
 
 
 @dataclass(slots=True)
@@ -86,6 +90,8 @@ class Known:
     """The staff code that was scanned, or whose number this may be."""
     subscriptions: wishes.Subscriptions = wishes.NO_SUBSCRIPTIONS
     """Whose fan the writer of a wish is."""
+    keyword_template_id: int | None = None
+    """The coupon of the keyword that was written."""
     waiting: Collection[int] = ()
     """Merchants whose message waits for the next time this follower turns to them."""
 
@@ -101,6 +107,8 @@ class Effects:
     steps: list[Step] = field(default_factory=list)
     greets: int | None = None
     """The merchant whose waiting message is added after the answer."""
+    is_brought: bool = False
+    """A fan's card led to the follow: who brought them is noted once everything that came before has been told."""
 
 
 def fact_of(event: Event, source: EpisodeSource) -> Fact | None:
@@ -213,9 +221,13 @@ def apply(
                 changes=changes,
             )
             effects.greets = _greets(event, known, effects.outcome)
+        if not effects.outcome.is_forgotten and effects.outcome.staff is None:
+            # However late it comes: what was asked at that moment is met, and only not answered any more.
+            effects.outcome.ask = benefits.asked_in(event, template_id=known.keyword_template_id)
         _write_window(event, known, effects.outcome, inbox_id=inbox_id, changes=changes)
         if effects.outcome.staff is None:
             effects.outcome.variant = _welcome_variant(event, verdicts)
+        effects.is_brought = _is_brought(event, known) and not effects.outcome.is_forgotten
     if _asks_to_be_forgotten(event):
         # However late it comes: a request stays one until it is met.
         effects.steps.append(Step.ERASE_FOLLOWER)
@@ -228,6 +240,10 @@ def _asks_to_be_forgotten(event: Event) -> bool:
             return content.strip() == ERASE_WORDS
         case _:
             return isinstance(event, AuthorizationCancelled)
+
+
+def _is_brought(event: Event, known: Known) -> bool:
+    return isinstance(event, Subscribed) and known.code is not None and known.code.kind == CodeKind.INVITE
 
 
 def _is_stale(fact: Fact, follower: StoredFollower) -> bool:

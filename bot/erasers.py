@@ -8,7 +8,9 @@ from sqlalchemy.orm import Session
 
 # The lower floors' erasers are registered first and so run last: ours needs the openid that they take away.
 import campaigns.broadcasts.erasers
-import campaigns.points.erasers  # noqa: F401
+import campaigns.coupons.erasers
+import campaigns.points.erasers
+import campaigns.referrals.erasers  # noqa: F401
 from core import erasure, outbox
 from core.database import Role
 from core.outbox import Task
@@ -17,6 +19,7 @@ from merchants.models import FollowStatus
 
 ERASE: Final = "erase_follower"
 LEFT: Final = "left"
+REQUEST: Final = "request"
 MOST_AT_ONCE: Final = 1_000
 
 
@@ -72,6 +75,13 @@ def erase_follower(runtime: Runtime, task: Task) -> None:
         if follower is None or (reason == LEFT and not (follower.status == FollowStatus.GONE and follower.is_due)):
             return
         erasure.erase(session, follower_id=follower_id, reason=reason)
+
+
+def forget_now(runtime: Runtime, follower_id: int) -> None:
+    """Forget somebody who has asked for it on their pages, before they are answered."""
+    with runtime.transaction(Role.PLATFORM) as session:
+        session.execute(text("SELECT 1 FROM follower WHERE id = :id FOR UPDATE"), {"id": follower_id})
+        erasure.erase(session, follower_id=follower_id, reason=REQUEST)
 
 
 def replay_erasures(session: Session) -> int:

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from bot import erasers, follow_ups, notices, reconcile, retention
 from campaigns.broadcasts import calls, control, hello, mass, reports
+from campaigns.coupons import giving
 from campaigns.points import ledger, proof
 from core.clock import business_day
 from core.partitions import ensure_ahead
@@ -59,6 +60,9 @@ TASKS: Final = (
     Periodic("mass reports", mass.settle_by_reports, every=timedelta(seconds=30)),
     Periodic("missed hellos", hello.expire, every=timedelta(minutes=1)),
     Periodic("foreign sends", reports.foreign_reports, every=timedelta(minutes=1)),
+    Periodic("reserved coupons", giving.release_reserved, every=timedelta(0)),
+    Periodic("expired coupons", giving.expire_due, every=timedelta(seconds=30)),
+    Periodic("birthday coupons", giving.owe_birthdays, daily_at=giving.BIRTHDAYS_AT),
     Periodic("traffic", rollups.keep_up, every=timedelta(0)),
     Periodic("lost follow-ups", follow_ups.give_up_lost_calls, every=timedelta(seconds=30)),
     Periodic("lost notices", notices.give_up_lost_calls, every=timedelta(seconds=30)),

@@ -7,7 +7,7 @@ import structlog
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from core import outbox
+from core import nonces, outbox
 from core.database import Role, rows_changed
 from core.outbox import Task
 from core.runtime import Runtime
@@ -36,6 +36,9 @@ _RULES: Final = {
     "sessions": """
         DELETE FROM login_session
         WHERE id IN (SELECT id FROM login_session WHERE expires_at < :now LIMIT :most)""",
+    "owners' sessions": """
+        DELETE FROM owner_session
+        WHERE id IN (SELECT id FROM owner_session WHERE expires_at < :now LIMIT :most)""",
     "invitations": """
         DELETE FROM invitation
         WHERE id IN (SELECT id FROM invitation WHERE expires_at < :now LIMIT :most)""",
@@ -57,6 +60,20 @@ _RULES: Final = {
     "lists nobody said go to": """
         DELETE FROM code_batch
         WHERE id IN (SELECT id FROM code_batch WHERE job_id IS NULL AND created_at < :lists LIMIT :most)""",
+    "answered calls": """
+        DELETE FROM answered_call
+        WHERE (actor, route, nonce) IN (
+            SELECT actor, route, nonce FROM answered_call WHERE at < :calls LIMIT :most)""",
+    "shown codes": """
+        DELETE FROM shown_code
+        WHERE id IN (SELECT id FROM shown_code WHERE expires_at < :links LIMIT :most)""",
+    "mistyped codes": """
+        DELETE FROM code_try
+        WHERE (staff_id, minute) IN (SELECT staff_id, minute FROM code_try WHERE minute < :links LIMIT :most)""",
+    "where invited people came from": """
+        UPDATE referral SET address_hash = NULL
+        WHERE invitee_id IN (SELECT invitee_id FROM referral
+                             WHERE at < :notices AND address_hash IS NOT NULL LIMIT :most)""",
     # Their files go with them.
     "long jobs": """
         DELETE FROM long_job
@@ -81,6 +98,7 @@ def forget_old(runtime: Runtime, task: Task) -> None:  # noqa: ARG001
         "links": now - LINKS_KEPT,
         "notices": now - NOTICES_KEPT,
         "lists": now - LISTS_KEPT,
+        "calls": now - nonces.KEPT,
         "most": ROWS_AT_ONCE,
     }
     for name, rule in _RULES.items():

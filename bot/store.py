@@ -39,6 +39,8 @@ class StoredFollower:
     status: FollowStatus
     as_of: datetime | None
     erased_at: datetime | None
+    is_added: bool = False
+    """Met with this batch; whoever came by the owners' pages was here before any event told of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class CodeSeen:
     place: str
     merchant_name: str
     community_name: str
+    kind: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +134,7 @@ _LOCK = """
         ON CONFLICT DO NOTHING
         RETURNING id, person_key, openid, status, state_as_of, erased_at
     )
-    SELECT * FROM known UNION ALL SELECT * FROM added"""
+    SELECT *, false FROM known UNION ALL SELECT *, true FROM added"""
 
 _KEY_ANEW = """
     UPDATE follower SET person_key = decode(r.person_key, 'hex')
@@ -161,12 +164,16 @@ def lock_followers(
         "keys": [*people, *unless_new],
     }
     found = connection.execute(_LOCK, given).fetchall()
+    added = {row[0] for row in found if row[6]}
     if len({row[1] for row in found} & people.keys()) < len(people):
         # Somebody else's batch added one of them after our snapshot was taken, or one is known by the key that a
         # former SECRET_KEY made.
         connection.execute(_KEY_ANEW, given)
         found = connection.execute(_LOCK, given).fetchall()
-    return {row[1]: StoredFollower(row[0], row[1], row[2], FollowStatus(row[3]), row[4], row[5]) for row in found}
+    return {
+        row[1]: StoredFollower(row[0], row[1], row[2], FollowStatus(row[3]), row[4], row[5], row[6] or row[0] in added)
+        for row in found
+    }
 
 
 def drop_followers(connection: Driver, follower_ids: Sequence[int]) -> None:
@@ -207,7 +214,7 @@ _TOLD = """
       AND (kind IN ('subscribe', 'unsubscribe', 'authorization_cancelled') OR kind = ANY(%(signs)s))"""
 
 _CODES = """
-    SELECT w.scene, w.at, c.id, o.merchant_id, c.public_id, c.ticket, c.label, c.place, m.name, community.name
+    SELECT w.scene, w.at, c.id, o.merchant_id, c.public_id, c.ticket, c.label, c.place, m.name, community.name, c.kind
     FROM jsonb_to_recordset(%(wanted)s) AS w(scene text, at timestamptz)
     JOIN sub_qr_code c ON c.account_id = %(account)s AND c.scene = w.scene
     JOIN code_owner o ON o.code_id = c.id AND o.from_at <= w.at AND (o.to_at IS NULL OR w.at < o.to_at)
@@ -251,6 +258,10 @@ _SHOPS = """
     LEFT JOIN opt_out o ON o.follower_id = w.id
     LEFT JOIN (fan f JOIN merchant m ON m.id = f.merchant_id) ON f.follower_id = w.id AND f.erased_at IS NULL
     ORDER BY w.id, f.first_touch_at, f.merchant_id"""
+
+_KEYWORDS = """
+    SELECT keyword, id FROM coupon_template
+    WHERE keyword = ANY(%(keywords)s) AND keyword <> '' AND state IN ('live', 'paused')"""
 
 _HELLOS = """
     SELECT DISTINCT r.follower_id, r.merchant_id
@@ -296,6 +307,8 @@ class Glimpse:
     """The merchants whose fan each writer of a wish is, by first touch."""
     opted_out: set[int]
     """Who of them wants no merchant's broadcasts."""
+    keywords: dict[str, int]
+    """The coupon that each keyword asks for."""
     hellos: set[tuple[int, int]]
     """For which follower a message of which merchant waits for the next hello."""
     ids: "Ids"
@@ -323,12 +336,13 @@ def glimpse(
     staff_scenes: Collection[str] = (),
     writers_of_numbers: Sequence[int] = (),
     writers_of_wishes: Sequence[int] = (),
+    keywords: Collection[str] = (),
     callers: Sequence[int] = (),
 ) -> Glimpse:
     """Read what a batch needs in one round trip. `keys` maps dedupe keys to the month the event belongs to.
 
     `scanners` scanned something; `staff_scenes` are those of staff codes; writers of numbers wrote two digits, and of
-    wishes what may be one; `callers` did what opens a window.
+    wishes what may be one; `keywords` may be those of coupons; `callers` did what opens a window.
     """
     given = {
         "account": account_id,
@@ -347,6 +361,7 @@ def glimpse(
         if staff_scenes or writers_of_numbers:
             links = connection.execute(_LINKS, {"scenes": list(staff_scenes), "ids": list(writers_of_numbers)})
         shops = connection.execute(_SHOPS, {"ids": list(writers_of_wishes)}) if writers_of_wishes else None
+        templates = connection.execute(_KEYWORDS, {"keywords": list(keywords)}) if keywords else None
         hellos = connection.execute(_HELLOS, {"ids": list(callers)}) if callers else None
         ids = connection.execute(_IDS, {"inbox": len(keys), "history": len(keys)})
     subscriptions = shops.fetchall() if shops else []
@@ -360,6 +375,7 @@ def glimpse(
         links=[_link(row) for row in links or ()],
         shops=_grouped((row[0], Shop(*row[1:4])) for row in subscriptions if row[1] is not None),
         opted_out={row[0] for row in subscriptions if row[4]},
+        keywords={row[0]: row[1] for row in templates or ()},
         hellos={(row[0], row[1]) for row in hellos or ()},
         ids=_reserved(ids),
     )
@@ -581,6 +597,17 @@ Changes = dict[str, list[dict[str, Any]]]
 
 def no_changes() -> Changes:
     return {name: [] for name in _WRITES}
+
+
+def write_replies(connection: Driver, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Put replies to events of this batch, worded once its rows were written; each as (id, month, reply)."""
+    connection.execute(
+        """
+        UPDATE inbox_event i SET reply = r.reply
+        FROM jsonb_to_recordset(%(rows)s) AS r(id bigint, month date, reply jsonb)
+        WHERE i.id = r.id AND i.month = r.month""",
+        {"rows": as_json(rows)},
+    )
 
 
 def write(connection: Driver, changes: Changes) -> None:

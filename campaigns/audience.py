@@ -11,6 +11,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
+from campaigns.coupons import cards
 from campaigns.models import Segment
 from core.database import rows_changed
 from core.errors import BusinessError, Invalid, NotFound, Phrase
@@ -43,11 +44,13 @@ class Group:
 def save(session: Session, *, merchant_id: int, name: str, wanted: Filter, is_tag: bool = False) -> int:
     """Keep conditions under a name; the same name again takes the new conditions. Returns the segment's id.
 
-    Raises `NothingWanted`, `Invalid` for a bad name, `NotFound` for another merchant's code (TN-3).
+    Raises `NothingWanted`, `Invalid` for a bad name, `NotFound` for another merchant's code or coupon (TN-3).
     """
     given = as_stored(wanted)
     if not given:
         raise NothingWanted
+    if wanted.holds_template_id is not None:
+        cards.own(session, merchant_id=merchant_id, template_id=wanted.holds_template_id)
     own = select(SubQrCode.id).where(SubQrCode.id == wanted.code_id, SubQrCode.merchant_id == merchant_id)
     if wanted.code_id is not None and session.scalar(own) is None:
         raise NotFound("没有这个二维码。")

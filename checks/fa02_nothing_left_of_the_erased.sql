@@ -1,4 +1,5 @@
--- FA-2: notes, tags, chat texts and bodies of an erased follower are gone, and so is where the person works.
+-- FA-2: notes, tags, chat texts and bodies of an erased follower are gone, and so is where the person works, what they
+-- told of themselves, and every browser that was signed in.
 SELECT f.id, 'card' AS what
 FROM follower f JOIN fan ON fan.follower_id = f.id
 WHERE f.erased_at IS NOT NULL AND (fan.note <> '' OR fan.erased_at IS NULL
@@ -10,4 +11,12 @@ WHERE f.erased_at IS NOT NULL AND (i.body IS NOT NULL OR i.reply IS NOT NULL) AN
 UNION ALL
 SELECT f.id, 'work'
 FROM follower f JOIN staff_identity i ON i.follower_id = f.id
+WHERE f.erased_at IS NOT NULL
+UNION ALL
+SELECT f.id, 'session'
+FROM follower f JOIN owner_session s ON s.follower_id = f.id
+WHERE f.erased_at IS NOT NULL
+UNION ALL
+SELECT f.id, 'profile'
+FROM follower f JOIN owner_profile p ON p.follower_id = f.id
 WHERE f.erased_at IS NOT NULL

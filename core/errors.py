@@ -18,6 +18,8 @@ class BusinessError(Exception):
     code = "refused"
     status = 409
     message = "这个操作现在不能做。"
+    retry_after_s: int | None = None
+    """In how many seconds it may be tried again, where that is known."""
 
     def __init__(self, message: str | None = None, **detail: Any) -> None:
         self.template = message or self.message

@@ -1,21 +1,22 @@
-"""What this floor forgets about a person: who they are to WeChat, and every merchant's card."""
+"""What this floor forgets about a person: who they are to WeChat, what they told us, and every merchant's card."""
 
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from core import erasure
-from merchants import identities
+from merchants import identities, owners
 
 
 @erasure.register
 def forget_person(session: Session, follower_id: int) -> None:
-    """Take the openid off the follower, empty the cards, and forget where the person works; ids, counts and the
-    person key stay.
+    """Take the openid off the follower, empty the cards, forget where the person works, what they told of
+    themselves, and sign them out; ids, counts and the person key stay.
 
     A card counts as erased at the newest event it knew of, so that exactly what is newer brings it back.
     """
     erased = {"id": follower_id}
     identities.forget(session, follower_id)
+    owners.forget(session, follower_id)
     session.execute(text("DELETE FROM fan_tag WHERE follower_id = :id"), erased)
     session.execute(
         text("""

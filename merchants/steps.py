@@ -21,12 +21,23 @@ MOST_FOR_ONE: Final = 15
 _STATE: Final = re.compile(r"[0-9a-f]{64}")
 
 
-def begin_oauth(session: Session, *, browser_hash: bytes, target: str, now: datetime, tries: int = 0) -> str:
-    """A state to send to WeChat and expect back: 256 bits, for this browser, once, for ten minutes (AU-1)."""
+def begin_oauth(
+    session: Session,
+    *,
+    browser_hash: bytes,
+    target: str,
+    now: datetime,
+    tries: int = 0,
+    purpose: StepPurpose = StepPurpose.OAUTH,
+) -> str:
+    """A state to send to WeChat and expect back: 256 bits, for this browser, once, for ten minutes (AU-1).
+
+    `purpose` is `OAUTH` for staff and `OWNER` for owners.
+    """
     state = secrets.token_hex(32)
     session.add(
         SignInStep(
-            purpose=StepPurpose.OAUTH,
+            purpose=purpose,
             browser_hash=browser_hash,
             state_hash=token_hash(state),
             target=target,
@@ -38,14 +49,22 @@ def begin_oauth(session: Session, *, browser_hash: bytes, target: str, now: date
     return state
 
 
-def use_oauth(session: Session, *, state: str, browser_hash: bytes | None, now: datetime) -> tuple[str, int] | None:
+def use_oauth(
+    session: Session,
+    *,
+    state: str,
+    browser_hash: bytes | None,
+    now: datetime,
+    purpose: StepPurpose = StepPurpose.OAUTH,
+) -> tuple[str, int] | None:
     """Where a state's browser wanted to go, and how often it was sent round before; None for a state that is not
-    this browser's, is over, or was never given out. It is used up."""
+    this browser's, is over, was given out for another purpose, or never. It is used up."""
     if browser_hash is None or _STATE.fullmatch(state) is None:
         return None
     used = session.execute(
         delete(SignInStep)
         .where(
+            SignInStep.purpose == purpose,
             SignInStep.state_hash == token_hash(state),
             SignInStep.browser_hash == browser_hash,
             SignInStep.expires_at > now,

@@ -204,6 +204,11 @@ _COMPILED: Final = tuple(
 )
 _COMPILED_ABSOLUTE: Final = tuple((re.compile(pattern, re.IGNORECASE), instead) for pattern, instead in _ABSOLUTE)
 
+_BESIDE_COUPON: Final = (
+    ("follow_for_benefit", FOLLOW_ADVICE, re.compile("关注|订阅|加粉|新粉|涨粉|follow|subscribe")),
+    ("share_for_benefit", SHARE_ADVICE, re.compile("转发|分享|转给|朋友圈|点赞|集赞|share|forward")),
+)
+
 RULES_IN_WORDS: Final = (
     ("follow_for_benefit", Severity.REFUSED, "关注送红包"),
     ("share_for_benefit", Severity.REFUSED, "转发朋友圈，免费领一份"),
@@ -299,6 +304,16 @@ def lint_card(title: str, description: str) -> list[Finding]:
     if offer is None or _IS_LABELLED.search(words):
         return []
     return [Finding("label", offer[0], LABEL_ADVICE, Severity.DOUBTFUL, instead=f"【广告】{title}")]
+
+
+def lint_beside_coupon(text: str) -> list[Finding]:
+    """What words next to a coupon must not say: whoever reads it has it for nothing, and never for following."""
+    said = comparable(text)
+    return [
+        Finding(rule, found[0], advice)
+        for rule, advice, pattern in _BESIDE_COUPON
+        if (found := pattern.search(said)) is not None
+    ]
 
 
 def comparable(text: str) -> str:

@@ -358,7 +358,9 @@ def edit_many(session: Session, *, code_ids: Sequence[int], merchant_id: int | N
     if not values:
         raise Invalid("请先选要改什么。")
     living = _living(session, code_ids, merchant_id)
-    session.execute(update(SubQrCode).where(SubQrCode.id.in_(living)).values(values))
+    # A fan's card stays one.
+    by_hand = SubQrCode.kind != CodeKind.INVITE
+    session.execute(update(SubQrCode).where(SubQrCode.id.in_(living), by_hand).values(values))
     return living
 
 
@@ -382,7 +384,12 @@ def edit(session: Session, *, merchant_id: int, code_id: int, wanted: Wanted) ->
         raise Invalid("已经有一个同名的二维码，请换个名称。", field="label")
     statement = (
         update(SubQrCode)
-        .where(SubQrCode.id == code_id, SubQrCode.merchant_id == merchant_id, SubQrCode.state != CodeState.RETIRED)
+        .where(
+            SubQrCode.id == code_id,
+            SubQrCode.merchant_id == merchant_id,
+            SubQrCode.state != CodeState.RETIRED,
+            SubQrCode.kind != CodeKind.INVITE,
+        )
         .values(wanted.values)
     )
     if not rows_changed(session.execute(statement)):

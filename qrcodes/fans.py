@@ -66,6 +66,16 @@ class Filter:
     visits_at_least: int | None = None
     """How many scans of this merchant's codes."""
     tag: str = ""
+    holds_coupon: bool = False
+    """Has one of this merchant's coupons that can still be used."""
+    holds_template_id: int | None = None
+    """Has one of this template."""
+    redeemed_within_days: int | None = None
+    """Who has redeemed here so lately; what was taken back counts not."""
+    never_redeemed: bool = False
+    points_at_least: int | None = None
+    """What they can spend here."""
+    level_at_least: int | None = None
 
 
 @dataclass(frozen=True)
@@ -129,6 +139,25 @@ def counts(session: Session, merchant_id: int) -> FanCounts:
     return FanCounts(row[0], row[1])
 
 
+_HOLDERS = """
+    SELECT c.follower_id FROM coupon c
+    WHERE c.merchant_id = :merchant_id AND c.state IN ('issued', 'reserved') AND c.valid_to > app_now()"""
+_REDEEMERS = """
+    SELECT r.follower_id FROM redemption r WHERE r.merchant_id = :merchant_id AND r.reversed_at IS NULL"""
+# The growth of `campaigns.points.levels`: what rules paid within a year and nobody took back. The few that were are
+# looked up in one go, whatever the database knows of how many there are.
+_GROWTH = """
+    FROM points_transfer t
+    JOIN points_account a ON a.merchant_id = t.merchant_id AND a.follower_id = t.follower_id AND a.kind = 'fan'
+    WHERE t.merchant_id = :merchant_id AND t.kind = 'earn' AND t.rule_id IS NOT NULL
+      AND t.at > app_now() - interval '365 days' AND (a.emptied_at IS NULL OR t.at > a.emptied_at)
+      AND t.id NOT IN (SELECT b.reverses_id FROM points_transfer b
+                       WHERE b.merchant_id = :merchant_id AND b.reverses_id IS NOT NULL)
+      AND t.id NOT IN (SELECT d.transfer_id FROM points_debt d WHERE d.merchant_id = :merchant_id)
+    GROUP BY t.follower_id"""
+_LEVEL_FROM = """
+    (SELECT l.from_points FROM member_level l WHERE l.merchant_id = :merchant_id AND l.level = :level_at_least)"""
+
 _CONDITIONS = {
     "search": """
         ((:number <> '' AND f.number LIKE :number || '%') OR strpos(lower(f.note), lower(:search)) > 0
@@ -145,6 +174,18 @@ _CONDITIONS = {
     "tag": """
         EXISTS (SELECT 1 FROM fan_tag t WHERE t.merchant_id = f.merchant_id AND t.follower_id = f.follower_id
                 AND t.tag = :tag)""",
+    "holds_coupon": f"f.follower_id IN ({_HOLDERS})",
+    "holds_template_id": f"f.follower_id IN ({_HOLDERS} AND c.template_id = :holds_template_id)",
+    "redeemed_within_days": f"""
+        f.follower_id IN (
+            {_REDEEMERS} AND r.redeemed_at >= app_now() - make_interval(days => :redeemed_within_days))""",
+    "never_redeemed": f"f.follower_id NOT IN ({_REDEEMERS})",
+    "points_at_least": """
+        f.follower_id IN (SELECT a.follower_id FROM points_account a
+                          WHERE a.merchant_id = :merchant_id AND a.kind = 'fan' AND a.balance >= :points_at_least)""",
+    "level_at_least": f"""
+        (f.follower_id IN (SELECT t.follower_id {_GROWTH} HAVING sum(t.points) >= {_LEVEL_FROM})
+         OR {_LEVEL_FROM} <= 0)""",
 }
 """By the field of `Filter` that asks for them; `acquired_only` is asked of the finished row."""
 

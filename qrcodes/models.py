@@ -2,7 +2,7 @@
 
 from datetime import date, datetime
 from enum import StrEnum
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import (
     ARRAY,
@@ -42,6 +42,12 @@ class CodeKind(StrEnum):
     FLYER = "flyer"
     LIFT = "lift"
     ONLINE = "online"
+    INVITE = "invite"
+    """A fan's own invitation card: made and renewed by itself, temporary."""
+
+
+BY_HAND: Final = tuple(kind for kind in CodeKind if kind is not CodeKind.INVITE)
+"""The kinds that people make codes of."""
 
 
 class CodeState(StrEnum):
@@ -355,6 +361,10 @@ class Welcome(Reviewed, Base):
     __table_args__ = (
         ForeignKeyConstraint(["merchant_id", "code_id"], ["sub_qr_code.merchant_id", "sub_qr_code.id"]),
         ForeignKeyConstraint(["merchant_id", "picture_id"], ["picture.merchant_id", "picture.id"]),
+        ForeignKeyConstraint(["merchant_id", "template_id"], ["coupon_template.merchant_id", "coupon_template.id"]),
+        CheckConstraint(
+            "template_id IS NULL OR (position = 0 AND kind <> 'image' AND merchant_id IS NOT NULL)", name="card"
+        ),
         CheckConstraint("code_id IS NULL OR merchant_id IS NOT NULL", name="owner"),
         CheckConstraint("variant IN ('first', 'back', 'already')", name="variant"),
         CheckConstraint("kind IN ('text', 'image', 'news')", name="kind"),
@@ -376,6 +386,8 @@ class Welcome(Reviewed, Base):
     description: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
     url: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
     picture_id: Mapped[int | None] = mapped_column(BigInteger)
+    template_id: Mapped[int | None] = mapped_column(BigInteger)
+    """The coupon whose card the passive reply ends with, of this situation and of the two others alike."""
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
 
 

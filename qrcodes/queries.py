@@ -143,6 +143,9 @@ def _conditions(wanted: CodeFilter, now: datetime) -> list[ColumnElement[bool]]:
     if wanted.is_retired is not None:
         is_retired = SubQrCode.state == CodeState.RETIRED
         conditions.append(is_retired if wanted.is_retired else ~is_retired)
+    if wanted.kind != CodeKind.INVITE:
+        # Fans' cards would bury the codes that somebody hung up.
+        conditions.append(SubQrCode.kind != CodeKind.INVITE)
     exact_names = ((SubQrCode.kind, wanted.kind), (SubQrCode.group_name, wanted.group), (SubQrCode.batch, wanted.batch))
     conditions += [column == name for column, name in exact_names if name]
     match wanted.life:
@@ -178,6 +181,8 @@ def expiring(session: Session, now: datetime, *, merchant_id: int | None = None,
     """Temporary codes that end within a week, of one merchant or of all, the first to end first."""
     columns = (SubQrCode.id, SubQrCode.label, Merchant.id, Merchant.name, SubQrCode.expires_at)
     found = select(*columns).join(Merchant, Merchant.id == SubQrCode.merchant_id).where(*_ending(now))
+    # A fan's card is renewed by the fan.
+    found = found.where(SubQrCode.kind != CodeKind.INVITE)
     if merchant_id is not None:
         found = found.where(SubQrCode.merchant_id == merchant_id)
     rows = session.execute(found.order_by(SubQrCode.expires_at, SubQrCode.id).limit(limit))

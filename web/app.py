@@ -9,6 +9,7 @@ from bot.inbox import Inbox
 from core.runtime import Runtime
 from web import (
     assets,
+    benefit_words,
     broadcast_words,
     errors,
     formats,
@@ -18,11 +19,13 @@ from web import (
     merchant,
     navigation,
     operator,
+    owner,
     register,
     security,
     site,
 )
 from web.auth import access, binding, pages, scan, wechat
+from web.auth import owner as owner_door
 from web.auth import second_factor as second_factor_pages
 from web.callback import CallbackEdge, create_callback
 from web.context import RUNTIME
@@ -38,6 +41,7 @@ def create_app(runtime: Runtime, *, proxies: int = 0) -> Flask:
     health.register(app)
     security.register(app, runtime)
     access.register(app)
+    owner_door.register(app)
     language.register(app)
     formats.register(app)
     navigation.register(app)
@@ -48,9 +52,11 @@ def create_app(runtime: Runtime, *, proxies: int = 0) -> Flask:
         app.register_blueprint(room.blueprint)
     register.register(app)
     broadcast_words.register(app)
+    benefit_words.register(app)
     operator.register(app)
     merchant.register(app)
     site.register(app)
+    owner.register(app)
     add_callback(app, runtime)
     access.refuse_unmarked(app)
     return app

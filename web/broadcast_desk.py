@@ -69,8 +69,8 @@ def reach_of(forecast: Forecast) -> Reach:
     )
 
 
-def audience_words(wanted: Filter, *, code: str | None = None) -> str:
-    """Whom conditions mean, in one line; `code` is what the wanted code is called."""
+def audience_words(wanted: Filter, *, code: str | None = None, coupon: str | None = None) -> str:
+    """Whom conditions mean, in one line; `code` and `coupon` are what the wanted ones are called."""
     days = {
         "came_within_days": _("%(days)s 天内第一次来", days=wanted.came_within_days),
         "seen_within_days": _("%(days)s 天内来过", days=wanted.seen_within_days),
@@ -82,6 +82,12 @@ def audience_words(wanted: Filter, *, code: str | None = None) -> str:
         _("至少来过 %(count)s 次", count=wanted.visits_at_least) if wanted.visits_at_least else "",
         *(said for name, said in days.items() if getattr(wanted, name)),
         _("标签“%(tag)s”", tag=wanted.tag) if wanted.tag else "",
+        _("手里有“%(name)s”", name=coupon or "") if wanted.holds_template_id else "",
+        _("手里有券") if wanted.holds_coupon else "",
+        _("%(days)s 天内用过券", days=wanted.redeemed_within_days) if wanted.redeemed_within_days else "",
+        _("没在本店用过券") if wanted.never_redeemed else "",
+        _("积分至少 %(points)s", points=wanted.points_at_least) if wanted.points_at_least else "",
+        _("等级至少 %(level)s 级", level=wanted.level_at_least) if wanted.level_at_least else "",
         _("在关注") if wanted.following_only else "",
         _("有“%(words)s”", words=wanted.search) if wanted.search else "",
     ]

@@ -18,7 +18,7 @@ from core.errors import Invalid
 from core.models import LongJob
 from merchants.merchants import names_of
 from qrcodes import batches, queries
-from qrcodes.models import CodeKind
+from qrcodes.models import BY_HAND, CodeKind
 from web import posters
 from web.acts import record
 from web.context import now
@@ -157,8 +157,8 @@ def start(path: str, batch_id: int) -> ResponseReturnValue:
 def _kinds() -> dict[str, CodeKind]:
     """What people may call the kinds: in Chinese, and in the language they read."""
     with force_locale(LOCALES["zh"]):
-        chinese = {str(name): CodeKind(kind) for kind, name in CODE_KINDS.items()}
-    return chinese | {str(name): CodeKind(kind) for kind, name in CODE_KINDS.items()}
+        chinese: dict[str, CodeKind] = {str(CODE_KINDS[kind]): kind for kind in BY_HAND}
+    return chinese | {str(CODE_KINDS[kind]): kind for kind in BY_HAND}
 
 
 def _faults_of(line: batches.Line) -> list[str]:

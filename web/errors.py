@@ -51,7 +51,10 @@ def register(app: Flask) -> None:
 
 def refused(error: BusinessError) -> ResponseReturnValue:
     """A rule said no: its own words, its own status."""
-    return answer(error.status, code=error.code, advice=refusal_text(error))
+    response = answer(error.status, code=error.code, advice=refusal_text(error))
+    if error.retry_after_s is not None:
+        response.headers["Retry-After"] = str(error.retry_after_s)
+    return response
 
 
 def form_expired(_error: CSRFError) -> ResponseReturnValue:
@@ -112,7 +115,7 @@ def way_back() -> str:
     """Where this visitor feels at home."""
     staff = g.get("staff")
     if staff is None:
-        return "/"
+        return "/m/" if request.path.startswith("/m/") else "/"
     return home_of(staff.role)
 
 

@@ -17,7 +17,7 @@ from core.clock import business_day
 from core.errors import Invalid
 from qrcodes import codes, queries
 from qrcodes.codes import MOST_A_DAY, MOST_COPIES, MOST_FEN, Changes, Wanted
-from qrcodes.models import CodeKind, SubQrCode
+from qrcodes.models import BY_HAND, CodeKind, SubQrCode
 from qrcodes.queries import ALARM_DAYS, CodeFilter, CodeRow, Life
 from web.context import current_runtime, now
 from web.exports import Cell
@@ -36,12 +36,19 @@ def _nothing_typed(typed: object) -> object:
     return None if typed == "" else typed
 
 
+def _by_hand(kind: CodeKind) -> CodeKind:
+    if kind not in BY_HAND:
+        raise ValueError("made by itself")
+    return kind
+
+
 def _whole_fen(amount: Decimal) -> Decimal:
     if amount != round(amount, 2):
         raise ValueError("finer than a fen")
     return amount
 
 
+Kind = Annotated[CodeKind, AfterValidator(_by_hand)]
 Goal = Annotated[Annotated[int, Field(ge=0, le=MOST_A_DAY)] | None, BeforeValidator(_nothing_typed)]
 """New followers a day; 0 is none."""
 Count = Annotated[Annotated[int, Field(ge=0, le=MOST_COPIES)] | None, BeforeValidator(_nothing_typed)]
@@ -83,7 +90,7 @@ class RegisterForm(Form):
     """Everything about a code that may change once it is printed."""
 
     label: OneLine
-    kind: CodeKind
+    kind: Kind
     place: OptionalLine = ""
     group: OptionalLine = ""
     batch: OptionalLine = ""
@@ -134,7 +141,7 @@ class ManyForm(Form):
     scope: Literal["ticked", "all"] = "ticked"
     code: Annotated[tuple[Id, ...], Field(max_length=MOST_TICKED)] = ()
     act: Literal["change", "retire"]
-    new_kind: Annotated[CodeKind | None, BeforeValidator(_nothing_typed)] = None
+    new_kind: Annotated[Kind | None, BeforeValidator(_nothing_typed)] = None
     new_place: OptionalLine = ""
     new_group: OptionalLine = ""
     new_batch: OptionalLine = ""
@@ -216,12 +223,13 @@ class Filters:
 def filters(merchant_id: int | None = None) -> Filters:
     """The choices of one merchant's list, or of the operator's."""
     groups, batches = queries.groups_and_batches(g.session, merchant_id=merchant_id)
-    return Filters(kinds(), [(life, str(CODE_LIVES[life])) for life in Life], groups, batches)
+    every: list[tuple[str, str]] = [(kind, str(CODE_KINDS[kind])) for kind in CodeKind]
+    return Filters(every, [(life, str(CODE_LIVES[life])) for life in Life], groups, batches)
 
 
 def kinds() -> list[tuple[str, str]]:
-    """What a code may be for."""
-    return [(kind, str(CODE_KINDS[kind])) for kind in CodeKind]
+    """What somebody may make a code for."""
+    return [(kind, str(CODE_KINDS[kind])) for kind in BY_HAND]
 
 
 def days_left(code: SubQrCode) -> int:

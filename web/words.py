@@ -19,6 +19,7 @@ CODE_KINDS: dict[str, Any] = {
     CodeKind.FLYER: _l("传单"),
     CodeKind.LIFT: _l("电梯"),
     CodeKind.ONLINE: _l("线上"),
+    CodeKind.INVITE: _l("邀请卡"),
 }
 
 POSTER_FORMATS: dict[Format, tuple[Any, Any]] = {

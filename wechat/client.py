@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, TypeVar, assert_never
 from weakref import WeakKeyDictionary
 
@@ -28,7 +28,15 @@ from wechat.transport import Files, Transport
 
 _READS: Final = frozenset(
     {
-        *("callback/check", "getcallbackip", "menu/get", "user/get", "user/info", "user/info/batchget"),
+        *(
+            "callback/check",
+            "getcallbackip",
+            "menu/get",
+            "ticket/getticket",
+            "user/get",
+            "user/info",
+            "user/info/batchget",
+        ),
         *("message/mass/get", "message/mass/speed/get", "openapi/quota/get"),
     }
 )
@@ -62,6 +70,14 @@ class CreatedCode:
     ticket: str
     url: str
     expire_seconds: int | None
+
+
+@dataclass(frozen=True)
+class PageTicket:
+    """What pages are signed with."""
+
+    text: str = field(repr=False)
+    lives: timedelta
 
 
 @dataclass(frozen=True)
@@ -154,6 +170,17 @@ class WeChatClient:
     def code_image(self, ticket: str) -> bytes:
         """The platform's picture of a code (JPEG)."""
         return self._transport.code_image(ticket)
+
+    # Pages
+
+    def page_ticket(self) -> PageTicket:
+        """The ticket that pages are signed with: the same one until it is nearly over."""
+        path = "cgi-bin/ticket/getticket"
+        answer = self._calls.jsapi.get_ticket("jsapi")
+        ticket, seconds = _word(path, answer, "ticket"), _field(path, answer, "expires_in", int)
+        if not 0 < seconds <= 86_400:
+            raise OutcomeUnknown(path, "answered without a proper lifetime")
+        return PageTicket(ticket, timedelta(seconds=seconds))
 
     # People
 

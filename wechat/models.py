@@ -1,4 +1,4 @@
-"""The one table of the platform's floor: the access token that all processes share."""
+"""The tables of the platform's floor: the access token and the page ticket that all processes share."""
 
 from datetime import date, datetime
 
@@ -26,3 +26,13 @@ class WeChatToken(Base):
     last_forced_at: Mapped[datetime | None] = mapped_column(Timestamp)
     forced_on: Mapped[date | None] = mapped_column(Date)
     forced_that_day: Mapped[int] = mapped_column(Integer, server_default=text("0"))
+
+
+class WeChatTicket(Base):
+    """The ticket that pages of one account are signed with. Real time, as for the token."""
+
+    __tablename__ = "wechat_ticket"
+
+    app_id: Mapped[str] = mapped_column(Text, primary_key=True, info=PLAIN)
+    ticket: Mapped[str] = mapped_column(Text, info=PLAIN)
+    expires_at: Mapped[datetime] = mapped_column(Timestamp)

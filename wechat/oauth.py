@@ -19,6 +19,10 @@ _OPENID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 Scope = Literal["snsapi_base", "snsapi_userinfo"]
 
 
+class ImproperIdentity(OutcomeUnknown):
+    """WeChat answered, and what it answered names nobody."""
+
+
 @dataclass(frozen=True)
 class OAuthIdentity:
     """Who came back from WeChat. A snapshot user is a made-up identity: show pages, write nothing (AU-2)."""
@@ -73,8 +77,8 @@ class OAuth:
         )
         openid, unionid = answer.get("openid"), answer.get("unionid") or None
         if not isinstance(openid, str) or _OPENID.fullmatch(openid) is None:
-            raise OutcomeUnknown(PATH, "answered without a proper openid")
+            raise ImproperIdentity(PATH, "answered without a proper openid")
         if unionid is not None and (not isinstance(unionid, str) or _OPENID.fullmatch(unionid) is None):
-            raise OutcomeUnknown(PATH, "answered with an improper unionid")
+            raise ImproperIdentity(PATH, "answered with an improper unionid")
         # Whatever else stands there than a plain "no" is taken for a snapshot.
         return OAuthIdentity(openid, unionid, snapshot=answer.get("is_snapshotuser", 0) != 0)

@@ -18,6 +18,8 @@ from sqlalchemy.orm import Session
 from campaigns.broadcasts.lift import Arm, Lift, compare
 from campaigns.broadcasts.models import Broadcast
 from campaigns.broadcasts.report import PEOPLE, Asked, Recipient, listed
+from campaigns.coupons import cards
+from campaigns.coupons.cards import Taken
 from core.clock import month_of
 
 SOON: Final = timedelta(hours=48)
@@ -105,6 +107,8 @@ class Aftermath:
     counts: dict[Followed, int]
     has_answers: bool
     """False once the windows that told of answers are forgotten."""
+    coupon: Taken | None = None
+    """What became of its coupon card; of one without any, nothing."""
 
 
 def aftermath(session: Session, broadcast: Broadcast, *, now: datetime) -> Aftermath:
@@ -131,6 +135,7 @@ def aftermath(session: Session, broadcast: Broadcast, *, now: datetime) -> After
         tappers.get(None, 0),
         counts,
         broadcast.started_at is None or now - broadcast.started_at < ANSWERS_KEPT,
+        cards.taken_by(session, broadcast_id=broadcast.id),
     )
 
 

@@ -80,7 +80,7 @@ def _merchants_own(session: Session, broadcast_id: int, *, lock: bool = False) -
 
 def _review(session: Session, broadcast: Broadcast, public_url: str, now: datetime) -> Review:
     assert broadcast.merchant_id is not None  # noqa: S101
-    words = content.load(session, broadcast.id)
+    words = content.load(session, broadcast.id, public_url=public_url)
     submitted_at = broadcast.submitted_at.isoformat() if broadcast.submitted_at else ""
     return Review(
         broadcast,
@@ -116,6 +116,8 @@ def approve(
     if any(one.severity is Severity.REFUSED for one in shown.findings):
         raise writing.BadWording(findings=shown.findings)
     writing.check_reach(shown.forecast, broadcast)
+    assert broadcast.merchant_id is not None  # noqa: S101
+    writing.check_cards(session, broadcast.merchant_id, shown.words)
     words = _agreed(session, broadcast, shown.words, public_url=public_url, new_code=new_code)
     evidence = {
         "words": content.frozen(words),

@@ -18,13 +18,24 @@ from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from campaigns.broadcasts.models import Broadcast, BroadcastState, BroadcastWords, WordsKind
+from campaigns.coupons import cards
+from campaigns.coupons.cards import Card
 from core.clock import business_day
 from core.database import Role
 from core.errors import Invalid, NotFound, Phrase
 from core.runtime import Runtime
 from merchants.merchants import NAME_MAX
 from merchants.models import Community, Merchant, Picture
-from merchants.wording import Finding, ListedWord, clean, links_in, lint, lint_card, replace_links
+from merchants.wording import (
+    Finding,
+    ListedWord,
+    clean,
+    links_in,
+    lint,
+    lint_beside_coupon,
+    lint_card,
+    replace_links,
+)
 from qrcodes import jobs
 from wechat.client import client_of
 from wechat.limits import (
@@ -67,6 +78,8 @@ class Words:
     title: str = ""
     summary: str = ""
     picture_id: int | None = None
+    template_id: int | None = None
+    """The coupon whose card it ends with."""
     page: str = ""
     """Where an article's card in the chat leads; known once it is approved."""
     picture: str | None = None
@@ -78,14 +91,21 @@ class Words:
 
 _FROZEN: Final = ("kind", "text", "title", "summary", "picture_id", "page")
 """What the operator agrees to; the rest is how the platform calls it."""
+_CARD: Final = "template_id"
+"""Agreed to as well, where there is one."""
 
 
 # ---- Writing ---------------------------------------------------------------------------------------------------------
 
 
-def check(words: Words, *, shop: Mapping[str, str], public_url: str) -> Words:
-    """The words as they are stored; raises `Invalid` for what cannot even be a draft: too long, or badly filled in."""
+def check(words: Words, *, shop: Mapping[str, str], public_url: str, card: Card | None = None) -> Words:
+    """The words as they are stored; raises `Invalid` for what cannot even be a draft: too long, or badly filled in.
+
+    `card` is the coupon's that they name.
+    """
     is_text, is_article = words.kind is WordsKind.TEXT, words.kind is WordsKind.ARTICLE
+    if words.template_id is not None and not (is_text or is_article):
+        raise Invalid("图片不能带券，请用文字或图文。", field="template")
     checked = Words(
         words.kind,
         text=clean(words.text, name=Phrase("文字"), field="text", longest=BODY_MAX, lines=True)
@@ -96,14 +116,16 @@ def check(words: Words, *, shop: Mapping[str, str], public_url: str) -> Words:
         if is_article
         else "",
         picture_id=None if is_text else words.picture_id,
+        template_id=words.template_id,
     )
+    shown = with_card(checked, card, public_url)
     for field, said in (("text", checked.text), ("title", checked.title), ("summary", checked.summary)):
         _check_placeholders(said, field=field, is_text=is_text)
-    if is_text and _longest_bytes(checked.text, public_url) > TEXT_MAX_BYTES:
+    if is_text and _longest_bytes(shown.text, public_url) > TEXT_MAX_BYTES:
         sentence = Phrase("文字太长：连同占位内容最多 %(bytes)s 字节，约 %(characters)s 个汉字。")
         raise Invalid(sentence, field="text", bytes=TEXT_MAX_BYTES, characters=TEXT_MAX_BYTES // 3)
     if is_article:
-        _check_article(checked, shop, public_url)
+        _check_article(shown, shop, public_url)
     return checked
 
 
@@ -167,6 +189,8 @@ def findings(words: Words, *, hosts: frozenset[str], listed: Sequence[ListedWord
         for one in (*lint(said, hosts=hosts, listed=listed), *lint(fill(said, {}), hosts=hosts, listed=listed)):
             if one not in found:
                 found.append(one)
+        if words.template_id is not None:
+            found += [one for one in lint_beside_coupon(said) if one not in found]
     if words.kind is WordsKind.ARTICLE:
         found += lint_card(words.title, words.summary)
     return sorted(found, key=lambda one: one.severity != "refused")
@@ -189,6 +213,14 @@ def with_facts(words: Words, shop: Mapping[str, str]) -> Words:
         )
 
     return replace(words, text=put(words.text), title=put(words.title), summary=put(words.summary))
+
+
+def with_card(words: Words, card: Card | None, public_url: str, broadcast_id: int = 0) -> Words:
+    """The words with their coupon's card at the end."""
+    if card is None:
+        return words
+    line = card.line(card.address(public_url, broadcast_id=broadcast_id))
+    return replace(words, text=f"{words.text}\n{line}" if words.text else line)
 
 
 def speaks_of_fan(words: Words) -> bool:
@@ -246,22 +278,41 @@ def written(session: Session, broadcast_id: int) -> dict[str, Words]:
     )
     return {
         row.variant: Words(
-            WordsKind(row.kind), row.text, row.title, row.summary, row.picture_id,
+            WordsKind(row.kind), row.text, row.title, row.summary, row.picture_id, row.template_id,
             picture=picture, picurl=picurl, media_id=row.media_id,
         )
         for row, picture, picurl in rows
     }  # fmt: skip
 
 
-def load(session: Session, broadcast_id: int) -> dict[str, Words]:
-    """The words as they are said, by variant: once approved, exactly those that were agreed to (BC-15)."""
+def card_of(session: Session, words: Words, merchant_id: int) -> Card | None:
+    """The card of the coupon that some words name."""
+    if words.template_id is None:
+        return None
+    return cards.own(session, merchant_id=merchant_id, template_id=words.template_id)
+
+
+def load(session: Session, broadcast_id: int, *, public_url: str = "") -> dict[str, Words]:
+    """The words as they are said, by variant: once approved, exactly those that were agreed to (BC-15).
+
+    `public_url` is ours, where the coupon's card of a draft leads: without it there is none. Agreed words have it in
+    them.
+    """
     broadcast = session.get(Broadcast, broadcast_id)
     if broadcast is None:
         raise NotFound("没有这条群发。")
     words = written(session, broadcast_id)
     if broadcast.state in _NEVER_FROZEN or broadcast.evidence is None or broadcast.merchant_id is None:
         shop = facts_of_shop(session, broadcast.merchant_id) if broadcast.merchant_id is not None else {}
-        return {variant: with_facts(one, shop) for variant, one in words.items()}
+        return {
+            variant: with_card(
+                with_facts(one, shop),
+                card_of(session, one, broadcast.merchant_id or 0) if public_url else None,
+                public_url,
+                broadcast_id,
+            )
+            for variant, one in words.items()
+        }
     agreed = agreed_to(broadcast.evidence)
     return {
         variant: replace(one, picture=row.picture, picurl=row.picurl, media_id=row.media_id)
@@ -280,7 +331,10 @@ def agreed_to(evidence: Mapping[str, Any]) -> dict[str, Words]:
 
 def frozen(words: Mapping[str, Words]) -> dict[str, dict[str, Any]]:
     """The words as an approval keeps them."""
-    return {variant: {name: asdict(one)[name] for name in _FROZEN} for variant, one in words.items()}
+    return {
+        variant: {name: value for name, value in asdict(one).items() if name in _FROZEN or (name == _CARD and value)}
+        for variant, one in words.items()
+    }
 
 
 def hash_of(words: Mapping[str, Words]) -> bytes:
@@ -301,6 +355,11 @@ def pieces(said: str) -> list[tuple[str, str | None]]:
         found.append((match[2], _web_address(match[1])))
         end = match.end()
     return found + _plain_pieces(said[end:])
+
+
+def in_plain(said: str) -> str:
+    """A text without its markup, for lists."""
+    return "".join(shown for shown, _ in pieces(said))
 
 
 def _plain_pieces(said: str) -> list[tuple[str, str | None]]:

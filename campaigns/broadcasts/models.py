@@ -154,8 +154,10 @@ class BroadcastWords(Base):
     __table_args__ = (
         CheckConstraint("variant IN ('a', 'b')", name="variant"),
         CheckConstraint("kind IN ('text', 'picture', 'article')", name="kind"),
+        CheckConstraint("template_id IS NULL OR kind <> 'picture'", name="card"),
         ForeignKeyConstraint(["merchant_id", "broadcast_id"], ["broadcast.merchant_id", "broadcast.id"]),
         ForeignKeyConstraint(["merchant_id", "picture_id"], ["picture.merchant_id", "picture.id"]),
+        ForeignKeyConstraint(["merchant_id", "template_id"], ["coupon_template.merchant_id", "coupon_template.id"]),
     )
 
     broadcast_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
@@ -168,6 +170,8 @@ class BroadcastWords(Base):
     summary: Mapped[str] = mapped_column(Text, server_default=EMPTY, info=PLAIN)
     picture_id: Mapped[int | None] = mapped_column(BigInteger)
     """The picture, or the article's cover."""
+    template_id: Mapped[int | None] = mapped_column(BigInteger)
+    """The coupon whose card it ends with."""
     media_id: Mapped[str | None] = mapped_column(Text, info=PLAIN)
     """Of an article the platform's draft, once it was made."""
 

@@ -66,7 +66,7 @@ def ask(session: Session, *, merchant_id: int, broadcast_id: int, staff_id: int,
     tester = next((one for one in testers(session, merchant_id=merchant_id) if one.staff_id == staff_id), None)
     if tester is None:
         raise NotFound("没有这个人，或者还没有绑定微信。")
-    words = content.load(session, broadcast_id)
+    words = content.load(session, broadcast_id, public_url=public_url)
     for one in words.values():
         if (refusal := content.missing(one)) is not None:
             raise refusal
@@ -148,7 +148,7 @@ def _begin(session: Session, runtime: Runtime, broadcast_id: int, staff_id: int,
             WHERE b.id = :broadcast_id"""),
         {"broadcast_id": broadcast_id, "staff_id": staff_id},
     ).one_or_none()
-    words = content.load(session, broadcast_id).get(variant)
+    words = content.load(session, broadcast_id, public_url=runtime.settings.public_url).get(variant)
     if row is None or words is None:
         return None
     facts = content.facts_of_fans(

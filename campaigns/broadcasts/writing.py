@@ -25,6 +25,8 @@ from campaigns.broadcasts.models import (
     WordsKind,
 )
 from campaigns.broadcasts.reach import Forecast
+from campaigns.coupons import cards
+from campaigns.coupons.cards import Card
 from core.errors import BusinessError, Invalid, NotFound, Phrase
 from merchants import sensitive_words
 from merchants.models import Merchant, Picture
@@ -36,6 +38,8 @@ NAME_MAX: Final = 30
 SEARCH_MAX: Final = 64
 MOST_DAYS: Final = 3_650
 MOST_VISITS: Final = 1_000
+MOST_POINTS: Final = 10_000_000
+MOST_LEVEL: Final = 9
 LATEST: Final = timedelta(days=60)
 """How far ahead a broadcast may be planned."""
 MOST_DRAFTS: Final = 50
@@ -163,7 +167,14 @@ def save(
     shop = content.facts_of_shop(session, merchant_id)
     if not draft.words or set(draft.words) - set(VARIANTS) or "a" not in draft.words:
         raise Invalid("最多比较两种说法。", field="text")
-    words = {variant: _checked(one, variant, shop=shop, public_url=public_url) for variant, one in draft.words.items()}
+    if len({one.template_id for one in draft.words.values()}) > 1:
+        raise Invalid("两种说法要带同一张券。", field="template")
+    found = {one.template_id for one in draft.words.values() if one.template_id is not None}
+    card = cards.live(session, merchant_id=merchant_id, template_id=found.pop()) if found else None
+    words = {
+        variant: _checked(one, variant, shop=shop, public_url=public_url, card=card)
+        for variant, one in draft.words.items()
+    }
     if "b" in words and {one.kind for one in words.values()} != {WordsKind.TEXT}:
         raise Invalid("只有文字能比较两种说法。", field="text_b")
     if draft.kind is BroadcastKind.DIGEST or (
@@ -186,16 +197,16 @@ def save(
     session.refresh(broadcast)
 
 
-def _checked(words: Words, variant: str, *, shop: Mapping[str, str], public_url: str) -> Words:
+def _checked(words: Words, variant: str, *, shop: Mapping[str, str], public_url: str, card: Card | None) -> Words:
     try:
-        return content.check(words, shop=shop, public_url=public_url)
+        return content.check(words, shop=shop, public_url=public_url, card=card)
     except Invalid as refusal:
         raise _at_variant(refusal, variant) from None
 
 
 def _at_variant(refusal: Invalid, variant: str) -> Invalid:
     """The second text has a field of its own."""
-    if variant != "a":
+    if variant != "a" and refusal.field != "template":
         refusal.field = f"{refusal.field}_{variant}"
     return refusal
 
@@ -209,7 +220,8 @@ def _put(session: Session, merchant_id: int, broadcast_id: int, words: Mapping[s
     )
     rows = [
         {"merchant_id": merchant_id, "broadcast_id": broadcast_id, "variant": variant, "kind": one.kind,
-         "text": one.text, "title": one.title, "summary": one.summary, "picture_id": one.picture_id}
+         "text": one.text, "title": one.title, "summary": one.summary, "picture_id": one.picture_id,
+         "template_id": one.template_id}
         for variant, one in words.items()
     ]  # fmt: skip
     session.execute(insert(BroadcastWords), rows)
@@ -222,26 +234,31 @@ def _refuse_foreign_picture(session: Session, merchant_id: int, picture_id: int 
 
 
 def check_audience(session: Session, merchant_id: int, wanted: Filter) -> Filter:
-    """Conditions as they may be asked: `Invalid` for what no page of ours sends, `NotFound` for a foreign code."""
+    """Conditions as they may be asked: `Invalid` for what no page of ours sends, `NotFound` for a foreign code or
+    coupon."""
     for name, longest in (("search", SEARCH_MAX), ("tag", TAG_MAX)):
         given = getattr(wanted, name)
         if not isinstance(given, str) or len(given) > longest or not given.isprintable():
             raise Invalid("收件人条件不对，请重新选。", field="audience")
-    limits = {**dict.fromkeys(("came_within_days", "seen_within_days", "away_for_days"), MOST_DAYS),
-              "visits_at_least": MOST_VISITS, "code_id": 2**63 - 1}  # fmt: skip
+    limits = {
+        **dict.fromkeys(("came_within_days", "seen_within_days", "away_for_days", "redeemed_within_days"), MOST_DAYS),
+        **dict.fromkeys(("code_id", "holds_template_id"), 2**63 - 1),
+        "visits_at_least": MOST_VISITS, "points_at_least": MOST_POINTS, "level_at_least": MOST_LEVEL,
+    }  # fmt: skip
+    flags = ("following_only", "acquired_only", "holds_coupon", "never_redeemed")
     for name, most in limits.items():
         given = getattr(wanted, name)
         if given is not None and (type(given) is not int or not 0 < given <= most):
             raise Invalid("收件人条件不对，请重新选。", field="audience")
-    if any(type(getattr(wanted, name)) is not bool for name in ("following_only", "acquired_only")):
+    if any(type(getattr(wanted, name)) is not bool for name in flags):
         raise Invalid("收件人条件不对，请重新选。", field="audience")
-    if {one.name for one in fields(Filter)} - {
-        *limits, "search", "tag", "following_only", "acquired_only"
-    }:  # fmt: skip
+    if {one.name for one in fields(Filter)} - {*limits, *flags, "search", "tag"}:
         raise AssertionError("a new condition is not checked yet")
     own_code = select(SubQrCode.id).where(SubQrCode.id == wanted.code_id, SubQrCode.merchant_id == merchant_id)
     if wanted.code_id is not None and session.scalar(own_code) is None:
         raise NotFound("没有这个二维码。")
+    if wanted.holds_template_id is not None:
+        cards.own(session, merchant_id=merchant_id, template_id=wanted.holds_template_id)
     return wanted
 
 
@@ -282,6 +299,7 @@ def submit(session: Session, *, merchant_id: int, broadcast_id: int, public_url:
     for variant, one in words.items():
         if (refusal := content.missing(one)) is not None:
             raise _at_variant(refusal, variant)
+    check_cards(session, merchant_id, words)
     _check_time(broadcast.scheduled_at, now)
     found = doubts(session, merchant_id=merchant_id, broadcast_id=broadcast_id, public_url=public_url)
     if any(one.severity is Severity.REFUSED for one in found):
@@ -289,6 +307,13 @@ def submit(session: Session, *, merchant_id: int, broadcast_id: int, public_url:
     check_reach(forecast(session, broadcast, now=now), broadcast)
     _step(session, broadcast, BroadcastState.SUBMITTED, submitted_at=now)
     return found
+
+
+def check_cards(session: Session, merchant_id: int, words: Mapping[str, Words]) -> None:
+    """Refuse a card whose coupon is given no more."""
+    for one in words.values():
+        if one.template_id is not None:
+            cards.live(session, merchant_id=merchant_id, template_id=one.template_id)
 
 
 def check_reach(expected: Forecast, broadcast: Broadcast) -> None:
@@ -376,8 +401,12 @@ def doubts(session: Session, *, merchant_id: int, broadcast_id: int, public_url:
     hosts, listed = link_hosts(public_url), sensitive_words.listed(session)
     shop = content.facts_of_shop(session, merchant_id)
     found: list[Finding] = []
-    for words in content.written(session, broadcast_id).values():
-        for one in (words, content.with_facts(words, shop)):
+    for written in content.written(session, broadcast_id).values():
+        card = content.card_of(session, written, merchant_id)
+        for one in (
+            content.with_card(said, card, public_url, broadcast_id)
+            for said in (written, content.with_facts(written, shop))
+        ):
             found += [finding for finding in content.findings(one, hosts=hosts, listed=listed) if finding not in found]
     return found
 
@@ -425,7 +454,10 @@ def template(session: Session, *, merchant_id: int, key: str) -> Template:
 
 
 def keep_template(session: Session, *, merchant_id: int, broadcast_id: int, name: str) -> None:
-    """Keep a broadcast's words for the next time; the same name again takes the new words. Pictures are not kept."""
+    """Keep a broadcast's words for the next time; the same name again takes the new words.
+
+    Pictures and coupons are not kept.
+    """
     own(session, merchant_id=merchant_id, broadcast_id=broadcast_id)
     words = content.written(session, broadcast_id)["a"]
     cleaned = clean(name, name=Phrase("模板名"), field="name", longest=NAME_MAX, is_required=True)
@@ -433,7 +465,7 @@ def keep_template(session: Session, *, merchant_id: int, broadcast_id: int, name
     session.execute(delete(BroadcastTemplate).where(mine, BroadcastTemplate.name == cleaned))
     if session.execute(select(func.count()).select_from(BroadcastTemplate).where(mine)).scalar_one() >= MOST_TEMPLATES:
         raise Invalid("最多 %(most)s 个模板，请先删掉不用的。", field="name", most=MOST_TEMPLATES)
-    plain = replace(words, picture_id=None)
+    plain = replace(words, picture_id=None, template_id=None)
     session.execute(
         insert(BroadcastTemplate).values(
             merchant_id=merchant_id, name=cleaned, kind=plain.kind, text=plain.text, title=plain.title,

@@ -279,6 +279,7 @@ class Coupon(Base):
         Index("ix_coupon_follower_id", "follower_id", "state"),
         Index("ix_coupon_template_id_given_at", "template_id", "given_at"),
         Index("ix_coupon_merchant_id_follower_id", "merchant_id", "follower_id"),
+        Index("ix_coupon_cause", "template_id", "cause"),
         Index("ix_coupon_expiring", "valid_to", postgresql_where=text("state IN ('issued', 'reserved')")),
         Index("ix_coupon_reserved", "reserved_until", postgresql_where=text("state = 'reserved'")),
     )

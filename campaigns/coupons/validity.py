@@ -202,7 +202,7 @@ def headline(terms: Terms) -> Line:
     has_least = terms.min_spend_fen > 0
     given = {
         "value": yuan(terms.value_fen), "least": yuan(terms.min_spend_fen), "uses": terms.uses,
-        "percent": terms.percent_off, "fold": fold(terms.percent_off or 0),
+        "percent": terms.percent_off, "fold": fold(terms.percent_off) if terms.percent_off else "",
     }  # fmt: skip
     if terms.kind == CouponKind.PERCENT and terms.value_fen:
         return Line(_CAPPED[has_least], given)

@@ -47,14 +47,50 @@ class Invite(Base):
     expires_at: Mapped[datetime] = mapped_column(Timestamp)
 
 
+class InviteWording(Base):
+    """What a merchant's cards say beside the code, in the merchant's own words."""
+
+    __tablename__ = "invite_wording"
+
+    merchant_id: Mapped[int] = mapped_column(ForeignKey(MERCHANT_FK), primary_key=True, autoincrement=False)
+    text: Mapped[str] = mapped_column(Text, info=PLAIN)
+    changed_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
+
+
+class CameBy(StrEnum):
+    """By which way the invited person came."""
+
+    PAGE = "page"
+    SCAN = "scan"
+
+
+class Cause(StrEnum):
+    """What earns a reward: something that the staff confirmed (RF-6)."""
+
+    REDEMPTION = "redemption"
+    VISIT = "visit"
+    """With a bill."""
+
+
+class Suspicion(StrEnum):
+    """Why a reward waits for the operator (RF-7)."""
+
+    BURST = "burst"
+    RING = "ring"
+    ADDRESS = "address"
+    STAFF = "staff"
+
+
 class Referral(Base):
-    """Who brought somebody, for ever (RF-1): never oneself (RF-2), never in a ring (RF-3). Append-only."""
+    """Who brought somebody, for ever (RF-1): never oneself (RF-2), never in a ring (RF-3). Append-only, but for the
+    hint of an address, which is emptied in time."""
 
     __tablename__ = "referral"
     __table_args__ = (
         CheckConstraint("invitee_id <> inviter_id", name="two"),
         Index("ix_referral_inviter_id", "inviter_id", "at"),
         Index("ix_referral_merchant_id", "merchant_id", "at"),
+        Index("ix_referral_address", "at", postgresql_where=text("address_hash IS NOT NULL")),
     )
 
     invitee_id: Mapped[int] = mapped_column(ForeignKey(FOLLOWER_FK), primary_key=True, autoincrement=False)
@@ -88,6 +124,8 @@ class ReferralReward(Base):
         CheckConstraint("level IN (1, 2)", name="level"),
         CheckConstraint("state IN ('held', 'paid', 'refused', 'reversed')", name="state"),
         CheckConstraint("invitee_id <> beneficiary_id", name="two"),
+        CheckConstraint("cause_type IN ('redemption', 'visit')", name="cause"),
+        CheckConstraint("transfer_id IS NULL OR state IN ('paid', 'reversed')", name="paid"),
         Index("ix_referral_reward_merchant_id", "merchant_id", "at"),
         Index("ix_referral_reward_beneficiary_id", "beneficiary_id", "at"),
         Index("ix_referral_reward_held", "id", postgresql_where=text("state = 'held'")),

@@ -100,7 +100,112 @@ BATCH_CALLED = """
     SELECT 1"""
 """A broadcast with a batch that is being called."""
 
+FREE_EDGES = "ALTER TABLE referral DISABLE TRIGGER USER; ALTER TABLE referral DROP CONSTRAINT ck_referral_two"
+CARDS = """
+    INSERT INTO invite (merchant_id, follower_id, public_id, expires_at)
+    SELECT (SELECT min(id) FROM merchant), id, 'card-' || id, app_now() FROM follower;"""
+EDGE = """
+    INSERT INTO referral (invitee_id, inviter_id, merchant_id, invite_id, came_by)
+    SELECT (SELECT {invitee}(id) FROM follower), follower_id, merchant_id, id, 'scan' FROM invite
+    WHERE follower_id = (SELECT {inviter}(id) FROM follower);"""
+BROUGHT = CARDS + EDGE.format(invitee="max", inviter="min")
+"""The younger of two followers came by the elder one's card."""
+REWARD = """
+    INSERT INTO referral_reward (merchant_id, invitee_id, level, beneficiary_id, cause_type, cause_id, state, suspicion)
+    SELECT merchant_id, invitee_id, {level}, inviter_id, 'redemption', 0, '{state}', '{suspicion}' FROM referral"""
+
+COUPON = """
+    INSERT INTO coupon_template (merchant_id, public_id, name, kind, value_fen, worth_fen, lasts_days, stock,
+                                 budget_fen, issued, committed_fen, review, state, per_day, per_person)
+    SELECT min(id), 'tea', '立减十元', 'amount', 1000, 1000, 30, 9, 9000, 2, 2000, 'approved', 'live', 5, 2
+    FROM merchant;
+    INSERT INTO coupon_template_day (merchant_id, template_id, day, given, most)
+    SELECT merchant_id, id, (app_now() AT TIME ZONE 'Asia/Shanghai')::date, 2, 5 FROM coupon_template;
+    INSERT INTO coupon (merchant_id, template_id, public_id, follower_id, seq, cause, channel, worth_fen, uses,
+                        uses_left, valid_from, valid_to)
+    SELECT t.merchant_id, t.id, 'c' || n, f.id, n, 'page:' || n, 'page', 1000, 1, 1, app_now(),
+           app_now() + interval '30 days'
+    FROM coupon_template t, (SELECT min(id) AS id FROM follower) f, generate_series(1, 2) n;"""
+"""Somebody holds two coupons, as they should be."""
+
+REDEEMED = f"""{COUPON}
+    INSERT INTO staff (merchant_id, name, role) SELECT id, '店员', 'clerk' FROM merchant;
+    INSERT INTO coupon_acceptor (merchant_id, template_id, acceptor_id, state, redeemed)
+    SELECT merchant_id, id, (SELECT max(id) FROM merchant), 'agreed', 1 FROM coupon_template;
+    UPDATE coupon SET state = 'redeemed', uses_left = 0, ended_at = app_now() WHERE seq = 1;
+    INSERT INTO redemption (merchant_id, issuer_id, coupon_id, template_id, follower_id, staff_id, use_no,
+                            discount_fen, is_first_here)
+    SELECT s.merchant_id, c.merchant_id, c.id, c.template_id, c.follower_id, s.id, 1, 1000, true
+    FROM coupon c, staff s WHERE c.seq = 1 AND s.merchant_id = (SELECT max(id) FROM merchant);
+    WITH moved AS (
+        INSERT INTO alliance_transfer (redemption_id, payer_id, earner_id)
+        SELECT id, issuer_id, merchant_id FROM redemption RETURNING id, payer_id, earner_id)
+    INSERT INTO alliance_entry (transfer_id, party_id, fen)
+    SELECT id, payer_id, -400 FROM moved UNION ALL SELECT id, earner_id, 400 FROM moved;"""
+"""One of the two was redeemed at a neighbour's till, as it should be."""
+EARNED = """
+    INSERT INTO points_rule (merchant_id, trigger, points, most_per_person, most_per_day)
+    SELECT max(id), 'visit', 10, 100, 100 FROM merchant;
+    INSERT INTO points_transfer (merchant_id, follower_id, kind, points, rule_id, source_type, source_id)
+    SELECT p.merchant_id, r.follower_id, 'earn', 10, p.id, 'redemption', {source} FROM points_rule p, redemption r;"""
+TAKEN_BACK = "UPDATE redemption SET reversed_at = app_now();"
+
 PLANTS: dict[str, tuple[str, str]] = {
+    "co03_redeemed_once": (
+        "", f"{REDEEMED} UPDATE coupon SET state = 'issued', uses_left = 1, ended_at = NULL WHERE seq = 1"
+    ),
+    "co04_redeemed_where_agreed": ("", f"{REDEEMED} DELETE FROM coupon_acceptor"),
+    "co08_reversed_once_with_a_reason": ("", f"{REDEEMED} {TAKEN_BACK}"),
+    "co10_redemption_and_its_points_agree": (
+        "ALTER TABLE points_transfer DISABLE TRIGGER USER", REDEEMED + EARNED.format(source="r.id + 1")
+    ),
+    "co10_redemption_and_its_debt_agree": ("", f"{REDEEMED} {TAKEN_BACK}"),
+    "pt01_alliance_sums_to_zero": (
+        "ALTER TABLE alliance_transfer DISABLE TRIGGER USER",
+        f"""{REDEEMED} INSERT INTO alliance_transfer (redemption_id, is_reversal, payer_id, earner_id)
+            SELECT id, true, issuer_id, merchant_id FROM redemption""",
+    ),
+    "co01_given_is_counted": ("", f"{COUPON} UPDATE coupon_template SET issued = 3"),
+    "co01_days_are_counted": ("", f"{COUPON} UPDATE coupon_template_day SET given = 1"),
+    "co02_nobody_has_more_than_the_limit": ("", f"{COUPON} UPDATE coupon SET seq = 3 WHERE seq = 2"),
+    "co02_passed_on_is_given_away": (
+        "",
+        f"{COUPON} UPDATE coupon SET state = 'given_away', ended_at = app_now() WHERE seq = 2",
+    ),
+    "co05_used_within_its_time": (
+        "",
+        f"{COUPON} UPDATE coupon SET state = 'expired', ended_at = valid_to - interval '1 ms' WHERE seq = 2",
+    ),
+    "co09_nobody_blocked_is_given": (
+        "",
+        f"""{COUPON} INSERT INTO benefit_block (follower_id, reason, blocked_by, blocked_at)
+            SELECT follower_id, '刷券', 1, app_now() - interval '1 hour' FROM coupon LIMIT 1""",
+    ),
+    "rf01_one_inviter": (
+        f"{FREE_EDGES}; ALTER TABLE referral DROP CONSTRAINT pk_referral CASCADE",
+        BROUGHT + EDGE.format(invitee="max", inviter="max"),
+    ),
+    "rf02_nobody_brings_themselves": (FREE_EDGES, CARDS + EDGE.format(invitee="max", inviter="max")),
+    "rf03_no_rings": (FREE_EDGES, BROUGHT + EDGE.format(invitee="min", inviter="max")),
+    "rf03_only_newcomers_are_brought": (
+        f"{FREE_EDGES}; GRANT UPDATE ON referral TO quanma_platform",
+        BROUGHT
+        + EDGE.format(invitee="min", inviter="max")
+        + "UPDATE referral SET at = at + interval '1 day' WHERE invitee_id = (SELECT max(id) FROM follower)",
+    ),
+    "rf04_two_levels": (FREE_EDGES, BROUGHT + REWARD.format(level=2, state="held", suspicion="burst")),
+    "rf05_only_rewards_pay": (
+        "ALTER TABLE points_transfer DISABLE TRIGGER USER",
+        """WITH rule AS (
+               INSERT INTO points_rule (merchant_id, trigger, points, most_per_person, most_per_day)
+               SELECT min(id), 'referral', 10, 100, 100 FROM merchant RETURNING id, merchant_id)
+           INSERT INTO points_transfer (merchant_id, follower_id, kind, points, rule_id, source_type, source_id)
+           SELECT merchant_id, (SELECT min(id) FROM follower), 'earn', 10, id, 'referral_follow', 1 FROM rule""",
+    ),
+    "rf06_rewards_are_earned_at_the_till": (
+        FREE_EDGES, BROUGHT + REWARD.format(level=1, state="held", suspicion="burst")
+    ),
+    "rf07_held_means_not_paid": (FREE_EDGES, BROUGHT + REWARD.format(level=1, state="paid", suspicion="burst")),
     "ev02_one_row_per_event": (
         "",
         """INSERT INTO inbox_event (month, account_id, dedupe_key, source, kind, event_at)
@@ -293,6 +398,68 @@ def test_every_check_has_its_plant() -> None:
 @pytest.mark.parametrize("check", sorted(PLANTS))
 def test_the_check_sees_what_it_is_there_for(check: str, ruin: Callable[[str, str], dict[str, object]]) -> None:
     assert check in ruin(*PLANTS[check])
+
+
+def test_coupons_as_they_should_be_are_no_finding(ruin: Callable[[str, str], dict[str, object]]) -> None:
+    assert ruin("", COUPON) == {}
+
+
+@pytest.mark.parametrize(
+    ("plant", "check"),
+    [
+        ("UPDATE coupon_template SET committed_fen = 1000", "co01_given_is_counted"),
+        ("UPDATE coupon SET state = 'revoked', seq = 5 WHERE seq = 1", "co02_nobody_has_more_than_the_limit"),
+        ("UPDATE follower SET erased_at = app_now(), openid = NULL", "co09_nobody_blocked_is_given"),
+        (
+            """INSERT INTO staff (merchant_id, name, role) SELECT min(id), '店员', 'clerk' FROM merchant;
+               INSERT INTO redemption (merchant_id, issuer_id, coupon_id, template_id, follower_id, staff_id, use_no,
+                                       discount_fen, is_first_here, redeemed_at)
+               SELECT c.merchant_id, c.merchant_id, c.id, c.template_id, c.follower_id, s.id, 1, 0, true, c.valid_to
+               FROM coupon c, staff s WHERE c.seq = 1 AND s.name = '店员'""",
+            "co05_used_within_its_time",
+        ),
+    ],
+)
+def test_a_check_of_coupons_sees_the_other_ways_too(
+    plant: str, check: str, ruin: Callable[[str, str], dict[str, object]]
+) -> None:
+    assert check in ruin("", f"{COUPON} {plant}")
+
+
+def test_redemptions_as_they_should_be_are_no_finding(ruin: Callable[[str, str], dict[str, object]]) -> None:
+    assert ruin("", REDEEMED) == {}
+
+
+@pytest.mark.parametrize(
+    ("plant", "check"),
+    [
+        ("UPDATE coupon SET state = 'redeemed', uses_left = 0 WHERE seq = 2", "co03_redeemed_once"),
+        ("UPDATE coupon_acceptor SET redeemed = 0", "co04_redeemed_where_agreed"),
+        ("UPDATE staff SET merchant_id = (SELECT min(id) FROM merchant)", "co04_redeemed_where_agreed"),
+        ("UPDATE coupon SET follower_id = (SELECT max(id) FROM follower)", "co04_redeemed_where_agreed"),
+        (
+            f"""{TAKEN_BACK} INSERT INTO redemption_reversal (redemption_id, merchant_id, staff_id, reason,
+                                                             is_valid_again, reversed_at)
+                SELECT id, merchant_id, staff_id, '', false, reversed_at FROM redemption""",
+            "co08_reversed_once_with_a_reason",
+        ),
+        (EARNED.format(source="r.id") + TAKEN_BACK, "co10_redemption_and_its_points_agree"),
+        (
+            "UPDATE alliance_entry SET fen = fen * 3",
+            "co10_redemption_and_its_debt_agree",
+        ),
+        ("UPDATE alliance_entry SET fen = 1", "pt01_alliance_sums_to_zero"),
+    ],
+)
+def test_a_check_of_redemptions_sees_the_other_ways_too(
+    plant: str, check: str, ruin: Callable[[str, str], dict[str, object]]
+) -> None:
+    free = (
+        "ALTER TABLE points_transfer DISABLE TRIGGER USER; ALTER TABLE alliance_entry DISABLE TRIGGER USER;"
+        "ALTER TABLE alliance_transfer DISABLE TRIGGER USER;"
+        "GRANT UPDATE ON alliance_entry TO quanma_platform"
+    )
+    assert check in ruin(free, f"{REDEEMED} {plant}")
 
 
 BROADCAST = """

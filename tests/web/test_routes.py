@@ -19,7 +19,7 @@ def matrix(app: Flask) -> list[str]:
     for rule in app.url_map.iter_rules():
         access = access_of(app.view_functions[rule.endpoint])
         assert access is not None, f"{rule.endpoint} does not say who may call it"
-        who = " ".join(role for role in StaffRole if role in access.roles) or "public"
+        who = " ".join(role for role in StaffRole if role in access.roles) or access.owners or "public"
         database = access.database.removeprefix("quanma_") if access.database else "-"
         methods = ",".join(sorted((rule.methods or set()) - {"HEAD", "OPTIONS"}))
         lines.append(f"{rule.rule:<60} {methods:<8} {who:<28} {database}".rstrip())
@@ -42,6 +42,7 @@ def test_nobody_reaches_a_room_of_others(app: Flask) -> None:
             assert access.roles
             assert access.roles <= {StaffRole.OWNER, StaffRole.CLERK}, rule.rule
             assert access.database is Role.MERCHANT, rule.rule
+        assert access.owners is None or (rule.rule.startswith("/m/") and access.database is Role.FAN), rule.rule
 
 
 def test_get_is_for_looking(app: Flask) -> None:

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -28,17 +29,27 @@ TOUCH_EVERY = timedelta(minutes=1)
 View = TypeVar("View", bound=Callable[..., Any])
 
 
+class Owners(StrEnum):
+    """Views for people who come from WeChat, which `web.auth.owner` guards."""
+
+    REQUIRED = "fan"
+    OR_GUEST = "fan or guest"
+
+
 @dataclass(frozen=True)
 class Access:
     """Which roles may call a view, and as whom it then asks the database."""
 
     roles: frozenset[StaffRole]
     database: Role | None
+    owners: Owners | None = None
 
 
 PUBLIC = Access(frozenset(), None)
 SIGNED_IN = Access(frozenset(StaffRole), Role.PLATFORM)
 OPERATOR = Access(frozenset({StaffRole.OPERATOR}), Role.PLATFORM)
+OWNER = Access(frozenset(), Role.FAN, Owners.REQUIRED)
+OWNER_OR_GUEST = Access(frozenset(), Role.FAN, Owners.OR_GUEST)
 
 
 @dataclass(frozen=True)
@@ -71,6 +82,17 @@ def merchant_required(*roles: StaffRole) -> Callable[[View], View]:
     """Staff of a merchant (both roles unless given); `g.session` sees that merchant and nothing else."""
     access = Access(frozenset(roles or (StaffRole.OWNER, StaffRole.CLERK)), Role.MERCHANT)
     return lambda view: _mark(view, access)
+
+
+def owner_required(view: View) -> View:
+    """People who came from WeChat, as `g.owner`; `g.session` sees what is theirs. A snapshot visitor only reads that
+    there is nothing to see (AU-2)."""
+    return _mark(view, OWNER)
+
+
+def owner_or_guest(view: View) -> View:
+    """The same for everybody: `g.owner` is None for a guest, and `g.session` then sees what is nobody's."""
+    return _mark(view, OWNER_OR_GUEST)
 
 
 def _mark(view: View, access: Access) -> View:
@@ -139,7 +161,7 @@ def gate() -> ResponseReturnValue | None:
     if view is None:
         return None
     access = access_of(view)
-    if access is None or access.database is None:
+    if access is None or access.database is None or access.owners is not None:
         return None
     key = session_hash()
     if key is None or not _enter(access.database, key):

@@ -15,6 +15,7 @@ from campaigns.broadcasts import aftermath, bank, content, previews, reach, writ
 from campaigns.broadcasts.content import Words
 from campaigns.broadcasts.models import Broadcast, BroadcastKind, BroadcastState, NotReached, Route, WordsKind
 from campaigns.broadcasts.writing import Draft
+from campaigns.coupons import cards
 from core.clock import SHANGHAI
 from core.errors import BusinessError, Invalid, NotFound
 from merchants.models import StaffRole
@@ -28,6 +29,8 @@ from web.broadcast_words import REASONS, ROUTES
 from web.context import current_runtime, now
 from web.forms import Form, OptionalLine, Paragraph, Submission, blank, read_form
 from web.language import refusal_text
+from web.merchant import benefit_conditions
+from web.merchant.benefit_conditions import Coupon, Level, Points, Redeemed
 from web.merchant.fans import Days, Visits
 from web.merchant.pictures import PictureId, own_picture_url
 from web.query import Id, Query, read_query
@@ -94,6 +97,10 @@ class AudienceQuery(Query):
     seen: Days | None = None
     away: Days | None = None
     visits: Visits | None = None
+    coupon: Coupon | None = None
+    redeemed: Redeemed | None = None
+    points: Points | None = None
+    level: Level | None = None
     tag: Typed = ""
 
 
@@ -108,6 +115,7 @@ class BroadcastForm(Form):
     summary: Paragraph = ""
     body: Body = ""
     picture: PictureId = ""
+    template: PictureId = ""
     way: Literal["single", "item"] = "single"
     audience: Literal["all", "group", "conditions"] = "all"
     group: PictureId = ""
@@ -117,6 +125,10 @@ class BroadcastForm(Form):
     seen: Days | Literal[""] = ""
     away: Days | Literal[""] = ""
     visits: Visits | Literal[""] = ""
+    coupon: Coupon | Literal[""] = ""
+    redeemed: Redeemed | Literal[""] = ""
+    points: Points | Literal[""] = ""
+    level: Level | Literal[""] = ""
     tag: OptionalLine = ""
     hello_days: HelloDays = "7"
     held_out_percent: HeldOut = "0"
@@ -177,7 +189,7 @@ def _said(broadcast: Broadcast) -> str:
     words = content.load(g.session, broadcast.id).get("a")
     if words is None:
         return ""
-    said = content.fill(words.title or words.text, {})
+    said = content.fill(words.title or content.in_plain(words.text), {})
     return said or (_("[图片]") if words.kind is WordsKind.PICTURE else _("还没写"))
 
 
@@ -230,6 +242,7 @@ def _wanted(given: AudienceQuery | BroadcastForm) -> Filter:
         away_for_days=int(given.away) if given.away else None,
         visits_at_least=int(given.visits) if given.visits else None,
         tag=given.tag,
+        **benefit_conditions.chosen(given),
     )
 
 
@@ -270,14 +283,15 @@ def save(broadcast_id: int) -> ResponseReturnValue:
 
 def _draft(data: BroadcastForm) -> Draft:
     picture_id = int(data.picture) if data.picture else None
+    template_id = int(data.template) if data.template and data.kind != "picture" else None
     words = {
-        "text": Words(WordsKind.TEXT, data.text),
+        "text": Words(WordsKind.TEXT, data.text, template_id=template_id),
         "picture": Words(WordsKind.PICTURE, picture_id=picture_id),
-        "article": Words(WordsKind.ARTICLE, data.body, data.title, data.summary, picture_id),
+        "article": Words(WordsKind.ARTICLE, data.body, data.title, data.summary, picture_id, template_id),
     }[data.kind]
     texts = {"a": words}
     if data.kind == "text" and data.text_b:
-        texts["b"] = Words(WordsKind.TEXT, data.text_b)
+        texts["b"] = Words(WordsKind.TEXT, data.text_b, template_id=template_id)
     return Draft(
         texts,
         name=data.name,
@@ -451,7 +465,7 @@ def _page(broadcast: Broadcast, refusal: BusinessError | None = None) -> str:
     return render_template(
         "merchant/broadcast.html",
         broadcast=broadcast,
-        messages=on_phone(content.load(g.session, broadcast.id), own_picture_url),
+        messages=on_phone(content.load(g.session, broadcast.id, public_url=_public_url()), own_picture_url),
         reach=reach_of(expected) if expected else None,
         findings=found,
         refusal=refusal_text(refusal) if refusal else None,
@@ -471,7 +485,11 @@ def _audience_words(broadcast: Broadcast) -> str:
             if group.wanted == wanted:
                 return group.name
     found = codes.list_codes(g.session, merchant_id=g.staff.merchant_id) if wanted.code_id else []
-    return audience_words(wanted, code=next((one.label for one in found if one.id == wanted.code_id), None))
+    return audience_words(
+        wanted,
+        code=next((one.label for one in found if one.id == wanted.code_id), None),
+        coupon=benefit_conditions.coupon_name(wanted, merchant_id=g.staff.merchant_id),
+    )
 
 
 def _as_typed(broadcast: Broadcast) -> Submission[Any]:
@@ -492,6 +510,7 @@ def _as_typed(broadcast: Broadcast) -> Submission[Any]:
         summary=first.summary,
         body=first.text if is_article else "",
         picture=first.picture_id,
+        template=first.template_id,
         way=broadcast.kind,
         audience="all" if not broadcast.wanted else "group" if group else "conditions",
         group=group,
@@ -501,6 +520,7 @@ def _as_typed(broadcast: Broadcast) -> Submission[Any]:
         seen=wanted.seen_within_days,
         away=wanted.away_for_days,
         visits=wanted.visits_at_least,
+        **benefit_conditions.as_chosen(wanted),
         tag=wanted.tag,
         hello_days=broadcast.hello_days,
         held_out_percent=broadcast.held_out_percent,
@@ -524,11 +544,13 @@ def _form_page(broadcast: Broadcast, form: Submission[Any]) -> str:
         longest=content.PLACEHOLDERS,
         bytes_per_character=content.BYTES_PER_CHARACTER,
         picture=own_picture_url(form.values.get("picture")),
+        coupons=[(one.template_id, one.name) for one in cards.choices(g.session, merchant_id=merchant_id)],
         groups=audience.groups(g.session, merchant_id=merchant_id),
         code_choices=[(one.id, one.label) for one in codes.list_codes(g.session, merchant_id=merchant_id)],
         tag_choices=[(tag, tag) for tag in fans.known_tags(g.session, merchant_id)],
         day_choices=[(days, _("%(days)s 天", days=days)) for days in get_args(Days)],
         visit_choices=[(visits, _("%(count)s 次", count=visits)) for visits in get_args(Visits)],
+        **benefit_conditions.choices(),
         hello_choices=[
             (days, _("不等") if days == "0" else _("等 %(days)s 天", days=days))
             for days in get_args(HelloDays)

@@ -15,6 +15,7 @@ from pydantic import StringConstraints
 from sqlalchemy.orm import Session
 
 from campaigns import audience
+from campaigns.points import ledger, levels
 from core.clock import business_day
 from core.database import Role
 from core.errors import Invalid, NotFound
@@ -28,6 +29,8 @@ from web.exports import Cell, csv_answer, rows_from
 from web.forms import Form, Paragraph, Submission, blank, read_form
 from web.language import refusal_text
 from web.live import live_page
+from web.merchant import benefit_conditions
+from web.merchant.benefit_conditions import Coupon, Level, Points, Redeemed
 from web.merchant.words import fan_number, show_refusal
 from web.query import Id, Query, Words, read_query
 from web.security import limiter
@@ -57,6 +60,10 @@ class Wishes(Query):
     seen: Days | None = None
     away: Days | None = None
     visits: Visits | None = None
+    coupon: Coupon | None = None
+    redeemed: Redeemed | None = None
+    points: Points | None = None
+    level: Level | None = None
     tag: Words = ""
 
     @property
@@ -71,6 +78,7 @@ class Wishes(Query):
             away_for_days=_number(self.away),
             visits_at_least=_number(self.visits),
             tag=self.tag,
+            **benefit_conditions.chosen(self),
         )
 
     @property
@@ -95,6 +103,7 @@ def path_of(wanted: Filter) -> str:
         "seen": wanted.seen_within_days,
         "away": wanted.away_for_days,
         "visits": wanted.visits_at_least,
+        **benefit_conditions.as_chosen(wanted),
         "tag": wanted.tag,
     }
     return Wishes().path(**given)
@@ -148,6 +157,7 @@ def list_fans() -> ResponseReturnValue:
             "groups": [(group, path_of(group.wanted), path_of(group.wanted) == here) for group in groups],
             "day_choices": [(days, _("%(days)s 天", days=days)) for days in get_args(Days)],
             "visit_choices": [(visits, _("%(count)s 次", count=visits)) for visits in get_args(Visits)],
+            **benefit_conditions.choices(),
         }
 
     return live_page(
@@ -292,6 +302,8 @@ def _fan_page(fan: FanRow, form: Submission[Any]) -> str:
         fan=fan,
         form=form,
         moments=fans.timeline(g.session, merchant_id, fan.follower_id),
+        balance=ledger.balance_of(g.session, merchant_id=merchant_id, follower_id=fan.follower_id, now=now()),
+        standing=levels.standing(g.session, merchant_id=merchant_id, follower_id=fan.follower_id, now=now()),
         rule_tags=audience.tags_by_rule(g.session, merchant_id=merchant_id, follower_ids=[fan.follower_id]),
         known_tags=[tag for tag in fans.known_tags(g.session, merchant_id) if tag not in fan.tags],
     )

@@ -27,6 +27,7 @@ from web.broadcast_desk import audience_words, on_phone, reach_of
 from web.context import current_runtime, now
 from web.forms import Form, Paragraph, blank, read_form
 from web.language import refusal_text
+from web.merchant.benefit_conditions import coupon_name
 from web.operator.desk import PAGE
 from web.query import Id, Query, read_query
 
@@ -79,7 +80,7 @@ def index() -> str:
 
 def _said(broadcast: Broadcast) -> str:
     words = content.load(g.session, broadcast.id).get("a")
-    return "" if words is None else words.title or words.text or _("[图片]")
+    return "" if words is None else words.title or content.in_plain(words.text) or _("[图片]")
 
 
 def _names(staff_ids: set[int | None]) -> dict[int, str]:
@@ -227,4 +228,5 @@ def _audience(broadcast: Broadcast) -> str:
     if wanted.code_id and broadcast.merchant_id:
         found = codes.list_codes(g.session, merchant_id=broadcast.merchant_id)
         label = next((one.label for one in found if one.id == wanted.code_id), None)
-    return audience_words(wanted, code=label)
+    coupon = coupon_name(wanted, merchant_id=broadcast.merchant_id)
+    return audience_words(wanted, code=label, coupon=coupon)
