@@ -149,4 +149,3 @@ def lift(session: Session, *, follower_id: int, reason: str) -> str:
 
 def _reason(reason: str) -> str:
     return clean(reason, name=Phrase("原因"), field="reason", longest=REASON_MAX, is_required=True, lines=True)
-
