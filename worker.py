@@ -24,6 +24,7 @@ import qrcodes.handovers
 import qrcodes.jobs
 from campaigns.broadcasts import calls, freezing, hello, previews, sending
 from campaigns.coupons import giving
+from campaigns.points import proof
 from campaigns.referrals import binding
 from core import jobs, logging, long_jobs, metrics, outbox
 from core.bell import connect, queue_named
@@ -54,6 +55,7 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     **calls.HANDLERS,
     **giving.HANDLERS,
     **binding.HANDLERS,
+    **proof.HANDLERS,
     freezing.FREEZE: patient(freezing.freeze),
     long_jobs.RUN: long_jobs.handler(LONG_JOBS),
 }

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from bot import staff_links, wishes
+from bot import benefits, own_words, staff_links, wishes
 from bot.events import (
     AuthorizationCancelled,
     Event,
@@ -35,7 +35,7 @@ ERASE_AFTER: Final = timedelta(hours=24)
 ERASE_AFTER_SILENT_LEAVE: Final = timedelta(days=7)
 """When only the reconciler noticed that somebody left, there is more room for an error of ours (FA-2)."""
 
-ERASE_WORDS: Final = "确认删除我的信息"
+ERASE_WORDS: Final = own_words.ERASE
 """What a follower writes to have everything about them deleted at once."""
 
 MOST_BIGINT: Final = 2**63 - 1
@@ -63,6 +63,10 @@ class Outcome:
     """What it did to a staff code: then this is what is answered, and nothing else."""
     granted: wishes.Granted | None = None
     """What it asked for about broadcasts, and got."""
+    ask: benefits.Ask | None = None
+    """What it asks for about coupons and points."""
+    benefit: str | None = None
+    """What is answered to that, once it is done."""
 
 
 @dataclass(slots=True)
@@ -86,6 +90,8 @@ class Known:
     """The staff code that was scanned, or whose number this may be."""
     subscriptions: wishes.Subscriptions = wishes.NO_SUBSCRIPTIONS
     """Whose fan the writer of a wish is."""
+    keyword_template_id: int | None = None
+    """The coupon of the keyword that was written."""
     waiting: Collection[int] = ()
     """Merchants whose message waits for the next time this follower turns to them."""
 
@@ -215,6 +221,9 @@ def apply(
                 changes=changes,
             )
             effects.greets = _greets(event, known, effects.outcome)
+        if not effects.outcome.is_forgotten and effects.outcome.staff is None:
+            # However late it comes: what was asked at that moment is met, and only not answered any more.
+            effects.outcome.ask = benefits.asked_in(event, template_id=known.keyword_template_id)
         _write_window(event, known, effects.outcome, inbox_id=inbox_id, changes=changes)
         if effects.outcome.staff is None:
             effects.outcome.variant = _welcome_variant(event, verdicts)

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 # The lower floors' erasers are registered first and so run last: ours needs the openid that they take away.
 import campaigns.broadcasts.erasers
 import campaigns.coupons.erasers
+import campaigns.points.erasers
 import campaigns.referrals.erasers  # noqa: F401
 from core import erasure, outbox
 from core.database import Role

@@ -2,17 +2,14 @@
 
 from typing import Final
 
-from bot.effects import ERASE_WORDS
+from bot import own_words
+from bot.effects import ERASE_WORDS, Outcome
 from bot.events import TextMessage
 from bot.robot import Happened, Robot
 from qrcodes import welcomes
 from wechat.replies import Reply, TextReply
 
 robot: Final = Robot()
-
-PRIVACY_WORDS: Final = ("删除我的信息", "我的信息", "隐私")
-
-DESK_WORDS: Final = ("登录", "后台", "工作台")
 
 PRIVACY: Final = (
     "我们只保存您在本号的编号、扫过哪些店的码、店家给您写的备注，和聊天记录（30 天后自动删除）；"
@@ -44,23 +41,34 @@ def greet(happened: Happened) -> Reply | None:
         code_label=code.label,
         place=code.place,
         page_url=happened.page_url,
+        coupon=happened.coupon,
     )
+
+
+def _done(outcome: Outcome) -> str | None:
+    """What is said of something that the message did."""
+    if outcome.staff is not None:
+        return outcome.staff.words
+    granted = outcome.granted
+    if outcome.benefit is not None:
+        # Who asks for coupons asks for offers as well; a shop's offers come later, by themselves.
+        later = granted.words if granted is not None and granted.wants_offers else ""
+        return "\n".join(part for part in (outcome.benefit, later) if part)
+    return None if granted is None else granted.words
 
 
 @robot.on("text")
 def answer(happened: Happened) -> Reply | None:
     """The few words the account understands; anything else gets one friendly line."""
     assert isinstance(happened.event, TextMessage)  # noqa: S101
-    if happened.outcome.staff is not None:
-        return TextReply(happened.outcome.staff.words)
-    if happened.outcome.granted is not None:
-        return TextReply(happened.outcome.granted.words)
+    if (done := _done(happened.outcome)) is not None:
+        return TextReply(done)
     words = happened.event.content.strip()
     if words == ERASE_WORDS:
         return TextReply(ERASED)
-    if words in PRIVACY_WORDS:
+    if words in own_words.PRIVACY:
         return TextReply(PRIVACY)
-    if words in DESK_WORDS:
+    if words in own_words.DESK:
         return TextReply(f'商户和运营人员请点这里进入：<a href="{happened.desk_url}">圈码工作台</a>')
     name = happened.account_name or "本号"
     return TextReply(

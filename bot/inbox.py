@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -18,23 +18,26 @@ from sqlalchemy import func
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from bot import effects, staff_links, store, wishes
+from bot import benefits, effects, staff_links, store, wishes
+from bot.benefits import Asked
 from bot.effects import Effects, Known, Outcome, Step
 from bot.events import Event
 from bot.handlers import reply_to
 from bot.models import DeadLetter
 from bot.robot import Happened, render
 from campaigns.broadcasts import hello
+from campaigns.coupons import cards
 from campaigns.referrals import binding
 from core import audit, outbox
 from core.clock import month_of
 from core.database import Role
-from core.runtime import CODE_ALPHABET, Runtime
+from core.runtime import Runtime
 from merchants import identities, merchants
 from merchants.following import Fact
 from merchants.models import EpisodeSource, OfficialAccount
 from qrcodes import rules, welcomes
 from qrcodes.attribution import Owner, Rules
+from qrcodes.welcomes import Message
 from wechat.replies import Reply, from_json, to_json
 
 SIGN_KINDS = tuple(
@@ -186,7 +189,12 @@ class Inbox:
             scanners=[a.follower.id for a in arrivals if a.follower and effects.is_scan(a.event)],
             staff_scenes={scene for a in arrivals if (scene := staff_links.scene_of(a.event)) is not None},
             writers_of_numbers=[a.follower.id for a in arrivals if a.follower and staff_links.number_in(a.event)],
-            writers_of_wishes=[a.follower.id for a in arrivals if a.follower and wishes.is_one(a.event)],
+            writers_of_wishes=[
+                a.follower.id
+                for a in arrivals
+                if a.follower and (wishes.is_one(a.event) or benefits.is_about_shops(a.event))
+            ],
+            keywords={said for a in arrivals if a.follower and (said := benefits.keyword_in(a.event)) is not None},
             callers=[a.follower.id for a in arrivals if a.follower and effects.trigger_of(a.event)],
         )
 
@@ -201,8 +209,7 @@ class Inbox:
 
     def fan_number(self, merchant_id: int, follower_id: int) -> str:
         """What a merchant calls a fan; the same person has another number at the next merchant (FA-8)."""
-        digest = int.from_bytes(self._runtime.keyed_id("fan", merchant_id, follower_id)[:7])
-        return "".join(CODE_ALPHABET[(digest >> shift) & 31] for shift in range(0, 50, 5))
+        return identities.fan_number(self._runtime, merchant_id, follower_id)
 
     def _apply(
         self,
@@ -228,11 +235,16 @@ class Inbox:
                 fan_number=self.fan_number,
             )
             _write_down(session, arrival.effects.outcome.staff)
+        asking = {a.inbox_id for a in arrivals if a.effects and a.effects.outcome.ask is not None}
         if source is EpisodeSource.EVENT:
-            self._word_replies(session, arrivals, known, changes)
+            self._word_replies(session, arrivals, known, changes, but=asking)
         for arrival, what in zip(arrivals, known, strict=True):
             changes["inbox"].append(self._inbox_row(arrival, what, source))
         store.write(connection, changes)
+        if asking:
+            self._meet(
+                session, connection, [one for one in zip(arrivals, known, strict=True) if one[0].inbox_id in asking]
+            )
         outbox.add_many(session, list(_owed(arrivals, known, changes)))
         outbox.add_many(session, list(_greetings(arrivals, known)), delay=hello.AFTER)
         outbox.add_many(session, list(_brought(arrivals, known)), delay=binding.AFTER)
@@ -275,22 +287,58 @@ class Inbox:
                     subscriptions=wishes.Subscriptions(seen.shops.get(follower_id, ()), follower_id in seen.opted_out)
                     if follower_id
                     else wishes.NO_SUBSCRIPTIONS,
+                    keyword_template_id=seen.keywords.get(benefits.keyword_in(arrival.event) or ""),
                     waiting={merchant_id for caller_id, merchant_id in seen.hellos if caller_id == follower_id},
                 )
             )
         return known
 
+    def _meet(self, session: Session, connection: store.Driver, asking: Sequence[tuple[_Arrival, Known]]) -> None:
+        """Give what was asked for about coupons and points, now that the batch's own rows are there, and say so."""
+        asked = [
+            Asked(
+                arrival.inbox_id, what.follower.id, arrival.event.occurred_at, arrival.effects.outcome.ask,
+                what.subscriptions.shops, what.merchant_id,
+            )
+            for arrival, what in asking
+            if what.follower is not None and arrival.effects is not None and arrival.effects.outcome.ask is not None
+        ]  # fmt: skip
+        answers = benefits.act(session, asked, public_url=self._runtime.settings.public_url)
+        for arrival, _ in asking:
+            if arrival.effects is not None:
+                arrival.effects.outcome.benefit = answers.get(arrival.inbox_id)
+        self._word_replies(session, [a for a, _ in asking], [what for _, what in asking], store.no_changes())
+        rows = [
+            {"id": a.inbox_id, "month": month_of(a.event.occurred_at), "reply": to_json(a.reply)}
+            for a, _ in asking
+            if a.reply is not None
+        ]
+        if rows:
+            store.write_replies(connection, rows)
+
     def _word_replies(
-        self, session: Session, arrivals: list[_Arrival], known: list[Known], changes: store.Changes
+        self,
+        session: Session,
+        arrivals: list[_Arrival],
+        known: list[Known],
+        changes: store.Changes,
+        *,
+        but: Collection[int] = (),
     ) -> None:
-        """Let the handlers word the replies; a stale event is never answered (EV-6), and nobody who stays forgotten."""
+        """Let the handlers word the replies; a stale event is never answered (EV-6), and nobody who stays forgotten.
+
+        `but` are those, by inbox id, whose answer is not known yet.
+        """
         speaking = [
             (a, what, a.effects.outcome)
             for a, what in zip(arrivals, known, strict=True)
-            if a.effects and not (a.effects.outcome.is_stale or a.effects.outcome.is_forgotten)
+            if a.effects
+            and not (a.effects.outcome.is_stale or a.effects.outcome.is_forgotten)
+            and a.inbox_id not in but
         ]
         wanted = {_welcome_key(outcome) for _, _, outcome in speaking if outcome.variant is not None}
         texts = welcomes.resolve_many(session, wanted) if wanted else {}
+        offered = cards.of(session, {said[0].template_id for said in texts.values() if said[0].template_id is not None})
         for arrival, what, outcome in speaking:
             chosen = texts.get((*_welcome_key(outcome), outcome.variant), []) if outcome.variant else []
             arrival.reply = reply_to(
@@ -301,6 +349,7 @@ class Inbox:
                     self.account.name,
                     page_url=self._page_url(outcome),
                     desk_url=f"{self._runtime.settings.public_url}{DESK}",
+                    coupon=self._coupon(outcome, chosen, offered),
                 )
             )
             if what.follower is None or arrival.reply is None:
@@ -311,6 +360,16 @@ class Inbox:
                 for welcome in chosen
                 if welcome.position > 0 and welcome.id is not None
             )  # fmt: skip
+
+    def _coupon(
+        self, outcome: Outcome, chosen: Sequence[Message], offered: Mapping[int, cards.Card]
+    ) -> welcomes.Card | None:
+        """What a welcome offers, with the link that says by which code it came."""
+        card = offered.get(chosen[0].template_id or 0) if chosen else None
+        if card is None or outcome.code is None:
+            return None
+        url = card.address(self._runtime.settings.public_url, code=outcome.code.public_id)
+        return welcomes.Card(card.words, url)
 
     def _page_url(self, outcome: Outcome) -> str:
         return "" if outcome.code is None else f"{self._runtime.settings.public_url}/q/{outcome.code.public_id}"

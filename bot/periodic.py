@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 from bot import erasers, follow_ups, notices, reconcile, retention
 from campaigns.broadcasts import calls, control, hello, mass, reports
 from campaigns.coupons import giving
+from campaigns.points import ledger, proof
 from core.clock import business_day
 from core.partitions import ensure_ahead
 from core.scheduler import Periodic
@@ -69,6 +70,9 @@ TASKS: Final = (
     Periodic("ending codes", notices.tell_of_ending_codes, daily_at=time(8, 30)),
     Periodic("ambiguous followers", reconcile.owe_decisions, every=timedelta(minutes=1)),
     Periodic("due erasures", erasers.owe_due, every=timedelta(minutes=1)),
+    Periodic("points vested", ledger.vest_due, every=timedelta(0)),
+    Periodic("points expired", ledger.expire_due, every=timedelta(0)),
+    Periodic("ledgers proved", proof.owe, daily_at=proof.PROVED_AT),
     Periodic("partitions", make_partitions, daily_at=time(0, 20)),
     Periodic("reconcile", reconcile.owe, daily_at=time(3, 10)),
     Periodic("standings", standing.owe, daily_at=standing.COUNTED_AT),

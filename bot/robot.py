@@ -15,7 +15,7 @@ from werobot.robot import BaseRoBot
 
 from bot.effects import Outcome, kinds_of_events
 from bot.events import Event
-from qrcodes.welcomes import Message
+from qrcodes.welcomes import Card, Message
 from wechat.replies import ImageReply, NewsReply, Reply, TextReply
 
 
@@ -34,6 +34,8 @@ class Happened:
     """The public page of the scanned code; empty where the scan was nobody's."""
     desk_url: str
     """Where staff come in."""
+    coupon: Card | None = None
+    """What the welcome offers, as far as it can be taken now."""
 
     @property
     def type(self) -> str:

@@ -259,6 +259,10 @@ _SHOPS = """
     LEFT JOIN (fan f JOIN merchant m ON m.id = f.merchant_id) ON f.follower_id = w.id AND f.erased_at IS NULL
     ORDER BY w.id, f.first_touch_at, f.merchant_id"""
 
+_KEYWORDS = """
+    SELECT keyword, id FROM coupon_template
+    WHERE keyword = ANY(%(keywords)s) AND keyword <> '' AND state IN ('live', 'paused')"""
+
 _HELLOS = """
     SELECT DISTINCT r.follower_id, r.merchant_id
     FROM broadcast_recipient r JOIN broadcast b ON b.id = r.broadcast_id AND b.state = 'running'
@@ -303,6 +307,8 @@ class Glimpse:
     """The merchants whose fan each writer of a wish is, by first touch."""
     opted_out: set[int]
     """Who of them wants no merchant's broadcasts."""
+    keywords: dict[str, int]
+    """The coupon that each keyword asks for."""
     hellos: set[tuple[int, int]]
     """For which follower a message of which merchant waits for the next hello."""
     ids: "Ids"
@@ -330,12 +336,13 @@ def glimpse(
     staff_scenes: Collection[str] = (),
     writers_of_numbers: Sequence[int] = (),
     writers_of_wishes: Sequence[int] = (),
+    keywords: Collection[str] = (),
     callers: Sequence[int] = (),
 ) -> Glimpse:
     """Read what a batch needs in one round trip. `keys` maps dedupe keys to the month the event belongs to.
 
     `scanners` scanned something; `staff_scenes` are those of staff codes; writers of numbers wrote two digits, and of
-    wishes what may be one; `callers` did what opens a window.
+    wishes what may be one; `keywords` may be those of coupons; `callers` did what opens a window.
     """
     given = {
         "account": account_id,
@@ -354,6 +361,7 @@ def glimpse(
         if staff_scenes or writers_of_numbers:
             links = connection.execute(_LINKS, {"scenes": list(staff_scenes), "ids": list(writers_of_numbers)})
         shops = connection.execute(_SHOPS, {"ids": list(writers_of_wishes)}) if writers_of_wishes else None
+        templates = connection.execute(_KEYWORDS, {"keywords": list(keywords)}) if keywords else None
         hellos = connection.execute(_HELLOS, {"ids": list(callers)}) if callers else None
         ids = connection.execute(_IDS, {"inbox": len(keys), "history": len(keys)})
     subscriptions = shops.fetchall() if shops else []
@@ -367,6 +375,7 @@ def glimpse(
         links=[_link(row) for row in links or ()],
         shops=_grouped((row[0], Shop(*row[1:4])) for row in subscriptions if row[1] is not None),
         opted_out={row[0] for row in subscriptions if row[4]},
+        keywords={row[0]: row[1] for row in templates or ()},
         hellos={(row[0], row[1]) for row in hellos or ()},
         ids=_reserved(ids),
     )
@@ -588,6 +597,17 @@ Changes = dict[str, list[dict[str, Any]]]
 
 def no_changes() -> Changes:
     return {name: [] for name in _WRITES}
+
+
+def write_replies(connection: Driver, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Put replies to events of this batch, worded once its rows were written; each as (id, month, reply)."""
+    connection.execute(
+        """
+        UPDATE inbox_event i SET reply = r.reply
+        FROM jsonb_to_recordset(%(rows)s) AS r(id bigint, month date, reply jsonb)
+        WHERE i.id = r.id AND i.month = r.month""",
+        {"rows": as_json(rows)},
+    )
 
 
 def write(connection: Driver, changes: Changes) -> None:

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from core import audit
 from core.database import rows_changed
 from core.errors import BusinessError
-from core.runtime import Runtime
+from core.runtime import CODE_ALPHABET, Runtime
 from merchants.models import Follower, Merchant, Staff, StaffIdentity, StaffRole
 
 MAY_SIGN_IN: Final = "(staff.disabled_at IS NULL AND (staff.merchant_id IS NULL OR merchant.state = 'active'))"
@@ -88,6 +88,12 @@ def jobs_of(session: Session, *, follower_id: int) -> list[Job]:
 def person_key(runtime: Runtime, openid: str) -> bytes:
     """What stays of a person after erasure: a keyed hash of the openid within this account."""
     return runtime.keyed_id("person", runtime.settings.wechat_app_id, openid)
+
+
+def fan_number(runtime: Runtime, merchant_id: int, follower_id: int) -> str:
+    """What a merchant calls a fan; the same person has another number at the next merchant (FA-8)."""
+    digest = int.from_bytes(runtime.keyed_id("fan", merchant_id, follower_id)[:7])
+    return "".join(CODE_ALPHABET[(digest >> shift) & 31] for shift in range(0, 50, 5))
 
 
 def follower_of(session: Session, *, person_key: bytes) -> int | None:

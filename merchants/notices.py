@@ -30,6 +30,7 @@ FOR: Final[dict[NoticeKind, tuple[StaffRole, ...]]] = {
 
 CARD: Final = "card:"
 SLOGAN: Final = "slogan:"
+COUPON: Final = "coupon:"
 BROADCAST: Final = "broadcast:"
 """How the cause of news about a merchant's card, slogan or broadcast begins; other approvals are of welcomes."""
 

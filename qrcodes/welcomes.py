@@ -7,11 +7,11 @@ again, and nothing in a text is ever run.
 import re
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import ARRAY, BigInteger, ColumnElement, any_, bindparam, func, insert, or_, select, update
+from sqlalchemy import ARRAY, BigInteger, ColumnElement, any_, bindparam, func, insert, or_, select, text, update
 from sqlalchemy.dialects.postgresql import distinct_on
 from sqlalchemy.orm import Session
 
@@ -27,6 +27,7 @@ from merchants.wording import (
     clean,
     is_allowed_link,
     lint,
+    lint_beside_coupon,
     lint_card,
     refuse_bad_wording,
 )
@@ -39,12 +40,15 @@ TITLE_MAX: Final = 32
 DESCRIPTION_MAX: Final = 128
 URL_MAX: Final = 1_000
 POSITIONS: Final = (0, 1, 2)
+CARD_BYTES: Final = 400
+"""Room for the line of a coupon's card."""
 
 PLACEHOLDERS: Final = {"商户": NAME_MAX, "社区": NAME_MAX, "码": LABEL_MAX, "位置": PLACE_MAX}
 """What may stand in braces, and how many characters it can become."""
 BYTES_PER_CHARACTER: Final = 4
 _PLACEHOLDER = re.compile(r"\{([^{}|]*)(?:\|([^{}]*))?\}")
 
+_HELLO: Final = "{商户|您好}，欢迎光临！"
 _HEARD: Final = (ReviewState.PENDING, ReviewState.APPROVED)
 
 Owner = tuple[int | None, int | None]
@@ -61,6 +65,20 @@ class Draft:
     description: str = ""
     url: str = ""
     picture_id: int | None = None
+    template_id: int | None = None
+    """The coupon whose card the first message ends with."""
+
+
+@dataclass(frozen=True)
+class Card:
+    """A coupon that can be taken now: what its link says, and where it leads."""
+
+    words: str
+    url: str
+
+    @property
+    def line(self) -> str:
+        return f'<a href="{self.url}">{self.words}</a>'
 
 
 @dataclass(frozen=True)
@@ -77,6 +95,8 @@ class Message:
     has_picture: bool = False
     media_id: str | None = None
     picurl: str | None = None
+    template_id: int | None = None
+    """The coupon that whoever scans this code is offered, in each of the three situations alike."""
 
 
 def _built_in(words: str) -> tuple[Message, ...]:
@@ -119,6 +139,9 @@ def save(
         raise NotFound
     checked = check(draft, hosts=hosts, listed=sensitive_words.listed(session))
     _refuse_foreign(session, merchant_id=merchant_id, code_id=code_id, picture_id=checked.picture_id)
+    if checked.template_id is not None:
+        _must(position == 0, Phrase("券只能放在第一条里。"), "template")
+        _refuse_coupon(session, merchant_id=merchant_id, template_id=checked.template_id)
     place = _place(merchant_id, code_id, variant, position)
     _withdraw(session, *place, states=[ReviewState.PENDING] if operator_id is None else _HEARD)
     values: dict[str, object] = {
@@ -132,6 +155,7 @@ def save(
         "description": checked.description,
         "url": checked.url,
         "picture_id": checked.picture_id,
+        "template_id": checked.template_id,
     }
     # A merchant's own connection may not even name the columns of the review.
     if operator_id is not None:
@@ -141,7 +165,7 @@ def save(
 
 def check(draft: Draft, *, hosts: frozenset[str], listed: Sequence[ListedWord] = ()) -> Draft:
     """The draft as it is stored; raises `Invalid` with the one sentence that says what to change."""
-    text = clean(draft.text, name=Phrase("文字"), field="text", longest=TEXT_MAX_BYTES, lines=True)
+    said = clean(draft.text, name=Phrase("文字"), field="text", longest=TEXT_MAX_BYTES, lines=True)
     title = clean(draft.title, name=Phrase("标题"), field="title", longest=TITLE_MAX)
     description = clean(
         draft.description, name=Phrase("摘要"), field="description", longest=DESCRIPTION_MAX, lines=True
@@ -149,11 +173,11 @@ def check(draft: Draft, *, hosts: frozenset[str], listed: Sequence[ListedWord] =
     url = draft.url.strip()
     match draft.kind:
         case "text":
-            _must(bool(text), Phrase("请填写文字。"), "text")
-            checked = Draft("text", text=text)
+            _must(bool(said), Phrase("请填写文字。"), "text")
+            checked = Draft("text", text=said)
         case "image":
             _must(draft.picture_id is not None, Phrase("请选择图片。"), "picture")
-            checked = Draft("image", text=text, picture_id=draft.picture_id)
+            checked = Draft("image", text=said, picture_id=draft.picture_id)
         case "news":
             _must(bool(title), Phrase("请填写标题。"), "title")
             _must(len(url) <= URL_MAX, Phrase("链接太长了。"), "url")
@@ -161,6 +185,9 @@ def check(draft: Draft, *, hosts: frozenset[str], listed: Sequence[ListedWord] =
             checked = Draft("news", title=title, description=description, url=url, picture_id=draft.picture_id)
         case _:
             raise Invalid("只能是文字、图片或图文卡片。", field="kind")
+    if draft.template_id is not None:
+        _must(checked.kind != "image", Phrase("图片不能带券，请用文字或图文。"), "template")
+        checked = replace(checked, template_id=draft.template_id)
     for field, words in (("text", checked.text), ("title", checked.title), ("description", checked.description)):
         unknown = [name for name, _ in _PLACEHOLDER.findall(words) if name not in PLACEHOLDERS]
         if unknown:
@@ -171,9 +198,13 @@ def check(draft: Draft, *, hosts: frozenset[str], listed: Sequence[ListedWord] =
         refuse_bad_wording(words, field=field, hosts=hosts, listed=listed)
         # Fallbacks could put together what the text itself hides.
         refuse_bad_wording(fill(words, {}), field=field, hosts=hosts, listed=listed)
-    if _longest_bytes(checked.text) > TEXT_MAX_BYTES:
+        if checked.template_id is not None and (found := lint_beside_coupon(words)):
+            sentence = Phrase("带券的话里不能提“%(words)s”：%(advice)s")
+            raise Invalid(sentence, field=field, words=found[0].text, advice=found[0].advice)
+    room = TEXT_MAX_BYTES - (CARD_BYTES if checked.template_id is not None else 0)
+    if _longest_bytes(checked.text) > room:
         sentence = Phrase("文字太长：连同占位内容最多 %(bytes)s 字节，约 %(characters)s 个汉字。")
-        raise Invalid(sentence, field="text", bytes=TEXT_MAX_BYTES, characters=TEXT_MAX_BYTES // 3)
+        raise Invalid(sentence, field="text", bytes=room, characters=room // 3)
     return checked
 
 
@@ -181,6 +212,10 @@ def doubts(welcome: Welcome | Draft, *, hosts: frozenset[str], listed: Sequence[
     """What the linter would have reworded in words that are stored; also what a rule added since would refuse."""
     found = [one for words in (welcome.text, welcome.title, welcome.description)
              for one in lint(fill(words, {}), hosts=hosts, listed=listed)]  # fmt: skip
+    if welcome.template_id is not None:
+        found += [
+            one for words in (welcome.text, welcome.title, welcome.description) for one in lint_beside_coupon(words)
+        ]
     return found + (lint_card(welcome.title, welcome.description) if welcome.kind == "news" else [])
 
 
@@ -207,6 +242,17 @@ def _refuse_foreign(session: Session, *, merchant_id: int | None, code_id: int |
         mine = select(Picture.id).where(Picture.id == picture_id, Picture.merchant_id == merchant_id)
         if session.scalar(mine) is None:
             raise NotFound("没有这张图片。")
+
+
+def _refuse_coupon(session: Session, *, merchant_id: int | None, template_id: int) -> None:
+    """Only a coupon of one's own that is given now; another merchant's is missing (TN-3)."""
+    state = session.scalar(
+        text("SELECT state FROM coupon_template WHERE id = :id AND merchant_id = :merchant_id"),
+        {"id": template_id, "merchant_id": merchant_id},
+    )
+    if state is None:
+        raise NotFound("没有这张优惠券。")
+    _must(state == "live", Phrase("这张优惠券现在不能领，请换一张，或者不带券。"), "template")
 
 
 def _place(
@@ -340,6 +386,7 @@ _SPOKEN = (
         Welcome.picture_id,
         Picture.media_id,
         Picture.wechat_url,
+        Welcome.template_id,
     )
     .outerjoin(Picture, Picture.id == Welcome.picture_id)
     .where(
@@ -361,7 +408,8 @@ def resolve_many(
     """What speaks for each scanned code in each variant, in the order of positions; one query for all.
 
     The code's own welcome, else its merchant's, else the platform's, else the words we bring along. A level speaks
-    once it has a passive reply: what follows it is never said without it.
+    once it has a passive reply: what follows it is never said without it. A coupon that one of a code's three
+    situations offers is offered in all of them: to who is new the same as to who was here before.
     """
     rows = session.execute(
         _SPOKEN,
@@ -371,21 +419,42 @@ def resolve_many(
         },
     )
     said: dict[tuple[int | None, int | None, str], list[Message]] = {}
-    for merchant_id, code_id, variant, position, id_, kind, text, title, description, url, picture, media, link in rows:
-        message = Message(id_, position, kind, text, title, description, url, picture is not None, media, link)
+    for merchant_id, code_id, variant, position, id_, kind, words, title, description, url, *more in rows:
+        picture, media, link, template_id = more
+        message = Message(
+            id_, position, kind, words, title, description, url, picture is not None, media, link, template_id
+        )
         said.setdefault((merchant_id, code_id, variant), []).append(message)
     resolved: dict[tuple[int | None, int | None, WelcomeVariant], Sequence[Message]] = {}
     for merchant_id, code_id in wanted:
         levels: list[Owner] = [(merchant_id, code_id), (merchant_id, None), (None, None)]
+        spoken: dict[WelcomeVariant, Sequence[Message]] = {}
         for variant in WelcomeVariant:
-            words = (MERCHANT_WORDS if merchant_id is not None else PLATFORM_WORDS)[variant]
+            own_words = (MERCHANT_WORDS if merchant_id is not None else PLATFORM_WORDS)[variant]
             for level in levels:
                 messages = said.get((*level, variant), [])
                 if messages and messages[0].position == 0:
-                    words = tuple(messages)
+                    own_words = tuple(messages)
                     break
-            resolved[merchant_id, code_id, variant] = words
+            spoken[variant] = own_words
+        for variant, chosen in _with_coupon(spoken).items():
+            resolved[merchant_id, code_id, variant] = chosen
     return resolved
+
+
+def _with_coupon(spoken: dict[WelcomeVariant, Sequence[Message]]) -> dict[WelcomeVariant, Sequence[Message]]:
+    """The three situations with the same coupon, the one that was written last; with none where any of them speaks of
+    following or sharing beside it."""
+    carriers = [one[0] for one in spoken.values() if one[0].template_id is not None]
+    if not carriers:
+        return spoken
+    newest = max(carriers, key=lambda message: message.id or 0).template_id
+    first = [one[0] for one in spoken.values()]
+    is_clean = not any(lint_beside_coupon("\n".join((one.text, one.title, one.description))) for one in first)
+    return {
+        variant: (replace(messages[0], template_id=newest if is_clean else None), *messages[1:])
+        for variant, messages in spoken.items()
+    }
 
 
 def fill(words: str, values: Mapping[str, str]) -> str:
@@ -401,20 +470,27 @@ def render(
     place: str = "",
     community: str = "",
     page_url: str = "",
+    coupon: Card | None = None,
 ) -> Reply:
     """The message in the words of one scan. `page_url` is the code's page, where a card without a link leads.
 
-    Whatever is not ready yet, such as a picture still on its way to the platform, is said as text.
+    Whatever is not ready yet, such as a picture still on its way to the platform, is said as text; so is what stands
+    in the place of a picture where a coupon goes with it. A card of news with a coupon leads to the coupon.
     """
     values = {"商户": merchant_name, "社区": community, "码": code_label, "位置": place}
-    text = fill(message.text, values)
-    if message.kind == "image" and message.media_id:
+    words = fill(message.text, values)
+    if message.kind == "image" and message.media_id and coupon is None:
         return ImageReply(message.media_id)
     if message.kind == "news":
         title = fill(message.title, values)[:TITLE_MAX]
         description = fill(message.description, values)[:DESCRIPTION_MAX]
         url = message.url or page_url
+        if coupon is not None:
+            room = DESCRIPTION_MAX - len(coupon.words) - 1
+            description, url = "\n".join(one for one in (description[:room], coupon.words) if one), coupon.url
         if url and (message.picurl or not message.has_picture):
             return NewsReply(title, description, message.picurl or "", url)
-        text = "\n".join(part for part in (title, description, url) if part)
-    return TextReply(text or fill("{商户|您好}，欢迎光临！", values))
+        words = "\n".join(part for part in (title, description, url) if part)
+    elif coupon is not None:
+        words = f"{words or fill(_HELLO, values)}\n{coupon.line}"
+    return TextReply(words or fill(_HELLO, values))

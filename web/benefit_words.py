@@ -14,7 +14,7 @@ from flask_babel import lazy_gettext as _l
 
 from campaigns.coupons import validity
 from campaigns.coupons.models import AcceptorState, Channel, CouponKind, CouponState, TemplateState
-from campaigns.coupons.validity import Line, Terms
+from campaigns.coupons.validity import REFUSED_WORDS, Line, Refused, Terms
 from campaigns.points.models import RuleTrigger, TransferKind
 from core.clock import business_day
 from core.errors import NotFound
@@ -91,7 +91,17 @@ def register(app: Flask) -> None:
     }  # fmt: skip
     for name, table in tables.items():
         app.add_template_filter(_reader(table), name)
-    for filter_ in (template_state, template_words, template_tone, worth_words, promise_words, line_words, money, until_words):
+    for filter_ in (
+        template_state,
+        template_words,
+        template_tone,
+        worth_words,
+        promise_words,
+        line_words,
+        money,
+        until_words,
+        coupon_refused,
+    ):
         app.add_template_filter(filter_)
 
 
@@ -131,16 +141,14 @@ def zhe(percent_off: int) -> str:
 
 def worth_words(terms: Terms) -> str:
     """What one use is good for, in a word: ¥8, 8 折, 5 次."""
-    match terms.kind:
-        case CouponKind.AMOUNT:
-            return money(terms.value_fen)
-        case CouponKind.PERCENT:
-            return _("%(zhe)s 折", zhe=zhe(terms.percent_off or 0))
-        case CouponKind.VISITS:
-            return _("%(count)s 次", count=terms.uses)
-        case CouponKind.GIFT:
-            return _("赠品")
-    return _("免单一件")
+    if terms.kind == CouponKind.AMOUNT:
+        return money(terms.value_fen)
+    said = {
+        CouponKind.PERCENT: _("%(zhe)s 折", zhe=zhe(terms.percent_off or 0)),
+        CouponKind.VISITS: _("%(count)s 次", count=terms.uses),
+        CouponKind.GIFT: _("赠品"),
+    }
+    return str(said.get(CouponKind(terms.kind), _("免单一件")))
 
 
 def line_words(line: Line) -> str:
@@ -161,11 +169,16 @@ def clock(minutes: int) -> str:
 
 def until_words(moment: datetime) -> str:
     """Until when one coupon is good."""
-    return _("%(when)s 前有效", when=short_time(moment))
+    return str(_("%(when)s 前有效", when=short_time(moment)))
+
+
+def coupon_refused(why: Refused) -> str:
+    """Why a coupon cannot be used at this moment."""
+    return phrase(REFUSED_WORDS[why])
 
 
 def month_named(wanted: str | None) -> date:
-    """The first day of a month spelt 2026-11, this month where none is named; raises `NotFound` for another spelling."""
+    """The first day of a month spelt 2026-11; this month where none is named. Raises `NotFound`."""
     today = business_day(now())
     if wanted is None:
         return today.replace(day=1)

@@ -9,6 +9,7 @@ from flask_babel import gettext as _
 
 from campaigns.broadcasts import approval
 from campaigns.broadcasts.usage import foreign_unlabelled
+from campaigns.coupons import templates
 from merchants import cards
 from qrcodes import welcomes
 from qrcodes.posters import slogans
@@ -24,6 +25,8 @@ class Entry:
     path: str
     waiting: int = 0
     """How much there is to decide; shown beside the label."""
+    also: tuple[str, ...] = ()
+    """Rooms that belong to it, too."""
 
     @property
     def is_current(self) -> bool:
@@ -32,7 +35,7 @@ class Entry:
             return request.path == self.path or request.path.startswith("/operator/traffic/")
         if self.path == "/merchant/":
             return request.path == self.path
-        return request.path == self.path or request.path.startswith(f"{self.path}/")
+        return any(request.path == path or request.path.startswith(f"{path}/") for path in (self.path, *self.also))
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,9 @@ def operator_menu() -> tuple[Group, ...]:
 def waiting_approvals() -> int:
     """How many of the merchants' texts wait for an operator; asked once a request."""
     if "waiting_approvals" not in g:
-        g.waiting_approvals = sum(kind.count_waiting(g.session) for kind in (welcomes, cards, slogans, approval))
+        g.waiting_approvals = sum(
+            kind.count_waiting(g.session) for kind in (welcomes, cards, slogans, approval, templates)
+        )
     return int(g.waiting_approvals)
 
 
@@ -105,11 +110,17 @@ def foreign_sends() -> int:
 
 
 def merchant_menu() -> tuple[Entry, ...]:
-    """The six tabs of a merchant."""
+    """The seven tabs of a merchant."""
     return (
         Entry(_("今日"), "home", "/merchant/"),
         Entry(_("二维码"), "qrcode", "/merchant/codes"),
         Entry(_("欢迎语"), "message-circle", "/merchant/welcome"),
+        Entry(
+            _("会员"),
+            "ticket",
+            "/merchant/coupons",
+            also=("/merchant/points", "/merchant/redemptions", "/merchant/alliance", "/merchant/till"),
+        ),
         Entry(_("粉丝"), "users", "/merchant/fans"),
         Entry(_("群发"), "send", "/merchant/broadcasts"),
         Entry(_("我的"), "user", "/merchant/me"),

@@ -22,6 +22,7 @@ FRAMEABLE = ("/q/", "/m/", "/s/", "/read/", "/auth/", "/merchant/", "/operator/"
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 CALLBACK = "callback"
 """The blueprint of the platform's callback."""
+WECHAT_SCRIPTS = "https://res.wx.qq.com"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -124,6 +125,11 @@ def with_camera(view: View) -> View:
     return view
 
 
+def is_scanning() -> bool:
+    """Whether this request's page may use the camera."""
+    return bool(getattr(current_app.view_functions.get(request.endpoint or ""), "uses_camera", False))
+
+
 def raise_upload_cap() -> None:
     """Before anything reads the body."""
     view = current_app.view_functions.get(request.endpoint or "")
@@ -156,8 +162,7 @@ def set_headers(response: Response) -> Response:
     headers["X-Content-Type-Options"] = "nosniff"
     headers["Referrer-Policy"] = "same-origin"
     headers["Cross-Origin-Opener-Policy"] = "same-origin"
-    view = current_app.view_functions.get(request.endpoint or "")
-    camera = "camera=(self)" if getattr(view, "uses_camera", False) else "camera=()"
+    camera = "camera=(self)" if is_scanning() else "camera=()"
     headers["Permissions-Policy"] = f"{camera}, microphone=(), geolocation=(), payment=()"
     if frame_ancestors(settings) == "'none'":
         headers["X-Frame-Options"] = "DENY"
@@ -170,8 +175,10 @@ def set_headers(response: Response) -> Response:
 
 def content_policy(settings: Settings) -> str:
     """Own scripts and styles only; nothing inline but what carries this page's nonce."""
+    # WeChat's scanner comes from WeChat alone, and only to the page that scans.
+    scanner = f" {WECHAT_SCRIPTS}" if is_scanning() else ""
     return (
-        f"default-src 'self'; script-src 'self' 'nonce-{g.get('csp_nonce', '')}'; style-src 'self';"
+        f"default-src 'self'; script-src 'self' 'nonce-{g.get('csp_nonce', '')}'{scanner}; style-src 'self';"
         " img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self';"
         f" frame-ancestors {frame_ancestors(settings)}"
     )

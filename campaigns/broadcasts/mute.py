@@ -177,7 +177,7 @@ def _leave(name: str, shops: Numbered, context_merchant_id: int | None) -> Answe
         near = [shop for _, shop in shops if not shop.is_muted and shop.merchant_id == context_merchant_id]
         near = near or [shop for _, shop in shops if len(shops) == 1 and not shop.is_muted]
         return Answer(Came.ASKED, leave, near[0]) if near else Answer(Came.LISTED, leave, choice=tuple(shops))
-    meant, is_sure = _meant(name, shops)
+    meant, is_sure = shops_meant(name, shops)
     if not (is_sure and len(meant) == 1):
         return Answer(Came.UNCLEAR if meant else Came.UNKNOWN, leave, choice=tuple(meant or shops))
     shop = meant[0][1]
@@ -193,7 +193,7 @@ def _return(name: str, shops: Numbered, has_opted_out: bool) -> Answer | None:
         if muted:
             return Answer(Came.RETURNED, back, muted[0][1], has_opted_out=has_opted_out)
         return Answer(Came.RETURNED_BEFORE if has_opted_out else Came.NOTHING, back, has_opted_out=has_opted_out)
-    meant, is_sure = _meant(name, shops)
+    meant, is_sure = shops_meant(name, shops)
     # Of two that may be meant, it is the one that was muted.
     meant = [one for one in meant if one[1].is_muted] or meant
     if not is_sure:
@@ -207,7 +207,7 @@ def _return(name: str, shops: Numbered, has_opted_out: bool) -> Answer | None:
     return Answer(came, back, shop, has_opted_out=has_opted_out)
 
 
-def _meant(name: str, shops: Numbered) -> tuple[Numbered, bool]:
+def shops_meant(name: str, shops: Numbered) -> tuple[Numbered, bool]:
     """The merchants that a written name or number may mean, and whether it can be taken as said."""
     spelt = [(plain(shop.name), (number, shop)) for number, shop in shops]
     exact = [one for own, one in spelt if own == name]

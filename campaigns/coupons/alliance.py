@@ -188,7 +188,7 @@ def take_back(session: Session, *, redemption_id: int, now: datetime) -> None:
     owed = session.execute(
         text("""
             SELECT t.payer_id, t.earner_id, e.fen FROM alliance_transfer t
-            JOIN alliance_entry e ON e.transfer_id = t.id AND e.merchant_id = t.earner_id
+            JOIN alliance_entry e ON e.transfer_id = t.id AND e.party_id = t.earner_id
             WHERE t.redemption_id = :redemption AND NOT t.is_reversal"""),
         {"redemption": redemption_id},
     ).one_or_none()
@@ -220,7 +220,7 @@ def _move(
     ).scalar_one()  # fmt: skip
     session.execute(
         text("""
-            INSERT INTO alliance_entry (transfer_id, merchant_id, fen)
+            INSERT INTO alliance_entry (transfer_id, party_id, fen)
             VALUES (:transfer, :payer, -CAST(:fen AS bigint)), (:transfer, :earner, :fen)"""),
         {"transfer": transfer_id, "payer": payer_id, "earner": earner_id, "fen": fen},
     )
@@ -306,14 +306,14 @@ def entries(
 
 
 STATEMENT_HEADS: Final = (
-    "时间", "类型", "发券的店", "核销的店", "优惠券", "账单（元）", "优惠（元）", "结算（元）", "核销编号",
+    "时间", "类型", "发券的店", "核销的店", "优惠券", "账单（元）", "优惠（元）", "结算（分）", "核销编号",
 )  # fmt: skip
 
 
 def statement_rows(
     session: Session, *, month: date, merchant_id: int | None = None, partner_id: int | None = None
 ) -> Iterator[tuple[str | int | datetime, ...]]:
-    """A month's redemptions as rows of a table, under `STATEMENT_HEADS`."""
+    """A month's redemptions as rows of a table, under `STATEMENT_HEADS`; what is owed in fen, to be summed."""
     before: int | None = None
     while found := entries(
         session, month=month, merchant_id=merchant_id, partner_id=partner_id, before=before, limit=LINES_AT_ONCE
@@ -325,24 +325,22 @@ def statement_rows(
                 one.issuer_name,
                 one.redeemer_name,
                 one.template_name,
-                "" if one.bill_fen is None else yuan(one.bill_fen),
-                yuan(one.discount_fen),
-                yuan(one.fen),
+                "" if one.bill_fen is None else _yuan(one.bill_fen),
+                _yuan(one.discount_fen),
+                one.fen,
                 one.redemption_id,
             )
         before = found[-1].transfer_id
 
 
-def yuan(fen: int) -> str:
-    """An amount for a table: -12.50."""
-    whole, rest = divmod(abs(fen), 100)
-    return f"{'-' if fen < 0 else ''}{whole}.{rest:02d}"
+def _yuan(fen: int) -> str:
+    return f"{fen // 100}.{fen % 100:02d}"
 
 
 _STATEMENT: Final = text("""
     WITH moved AS (
         SELECT t.payer_id, t.earner_id, t.is_reversal, e.fen
-        FROM alliance_transfer t JOIN alliance_entry e ON e.transfer_id = t.id AND e.merchant_id = t.earner_id
+        FROM alliance_transfer t JOIN alliance_entry e ON e.transfer_id = t.id AND e.party_id = t.earner_id
         WHERE t.at >= :since AND t.at < :until
           AND (CAST(:merchant AS bigint) IS NULL OR :merchant IN (t.payer_id, t.earner_id))),
     sides AS (
@@ -359,7 +357,7 @@ _ENTRIES: Final = text("""
     SELECT t.id, t.at, t.is_reversal, r.id, r.redeemed_at, t.payer_id, i.name, t.earner_id, m.name, c.name, r.bill_fen,
            r.discount_fen, e.fen
     FROM alliance_transfer t
-    JOIN alliance_entry e ON e.transfer_id = t.id AND e.merchant_id = t.earner_id
+    JOIN alliance_entry e ON e.transfer_id = t.id AND e.party_id = t.earner_id
     JOIN redemption r ON r.id = t.redemption_id
     JOIN coupon_template c ON c.id = r.template_id
     JOIN merchant i ON i.id = t.payer_id

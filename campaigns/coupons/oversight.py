@@ -11,7 +11,6 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from campaigns.coupons.models import BenefitBlock, CouponTemplate, Redemption, TemplateState
-from core.database import rows_changed
 from core.errors import BusinessError, NotFound, Phrase
 from merchants.models import Follower, Merchant, Staff
 from merchants.wording import clean
@@ -80,26 +79,7 @@ def owed(session: Session) -> list[Owed]:
     return [Owed(row[0], row[1], int(row[2]), int(row[3]), int(row[4])) for row in rows]
 
 
-def redemptions(
-    session: Session, *, own_only: bool = False, before: int | None = None, limit: int = 50
-) -> Sequence[Row]:
-    """The latest redemptions everywhere; `own_only` those of coupons that the redeemer holds themselves."""
-    return session.execute(
-        text("""
-            SELECT r.id, r.merchant_id, m.name AS merchant, r.issuer_id, i.name AS issuer, c.name, r.follower_id,
-                   s.name AS staff, r.bill_fen, r.discount_fen, r.is_own, r.redeemed_at, r.reversed_at
-            FROM redemption r
-            JOIN merchant m ON m.id = r.merchant_id
-            JOIN merchant i ON i.id = r.issuer_id
-            JOIN coupon_template c ON c.id = r.template_id
-            LEFT JOIN staff s ON s.id = r.staff_id
-            WHERE (NOT :own OR r.is_own) AND (CAST(:before AS bigint) IS NULL OR r.id < :before)
-            ORDER BY r.id DESC LIMIT :limit"""),
-        {"own": own_only, "before": before, "limit": limit},
-    ).all()
-
-
-def blocked(session: Session) -> Sequence[Row]:
+def blocked(session: Session) -> Sequence[Row[int, str, datetime, str]]:
     """Whom the operator lets claim nothing, the latest first."""
     rows = (
         select(BenefitBlock.follower_id, BenefitBlock.reason, BenefitBlock.blocked_at, Staff.name.label("by"))
@@ -132,7 +112,8 @@ def block(session: Session, *, follower_id: int, reason: str, operator_id: int, 
     values = {
         "follower_id": follower_id, "reason": _reason(reason), "blocked_by": operator_id, "blocked_at": now,
     }  # fmt: skip
-    if not rows_changed(session.execute(insert(BenefitBlock).values(values).on_conflict_do_nothing())):
+    new = insert(BenefitBlock).values(values).on_conflict_do_nothing().returning(BenefitBlock.follower_id)
+    if session.scalar(new) is None:
         raise AlreadyBlocked
 
 

@@ -23,8 +23,10 @@ from sqlalchemy.orm import Session
 
 from campaigns.coupons import alliance, validity
 from campaigns.coupons.models import CouponKind, CouponState
-from campaigns.points import levels, rules
+from campaigns.points import ledger, levels, rules
 from campaigns.points.models import RuleTrigger
+from campaigns.referrals import rewards
+from campaigns.referrals.models import Cause
 from core import audit, nonces
 from core.clock import SHANGHAI
 from core.database import Role, rows_changed
@@ -489,7 +491,7 @@ def _redeem(
             session, redemption_id=redemption_id, payer_id=row.merchant_id, earner_id=merchant_id, fen=owed, now=now
         )
     points = _reward(
-        session, merchant_id=merchant_id, follower_id=follower_id, source="redemption", source_id=redemption_id,
+        session, merchant_id=merchant_id, follower_id=follower_id, source=Cause.REDEMPTION, source_id=redemption_id,
         bill_fen=bill_fen, is_visit=not _was_here(session, merchant_id, follower_id, now, but=redemption_id), now=now,
     )  # fmt: skip
     return Redeemed(
@@ -605,17 +607,22 @@ def _reward(
     *,
     merchant_id: int,
     follower_id: int,
-    source: str,
+    source: Cause,
     source_id: int,
     bill_fen: int | None,
     is_visit: bool,
     now: datetime,
 ) -> int:
-    """What the merchant's rules give for it; how many points the person got."""
+    """What the merchant's rules give for it, to whoever brought the person first; how many points the person got."""
     cause: dict[str, Any] = {
         "merchant_id": merchant_id, "follower_id": follower_id, "source_type": source, "source_id": source_id,
         "now": now,
     }  # fmt: skip
+    # A visit counts as a spend by its bill, a redemption as it is (RF-6).
+    if source == Cause.REDEMPTION or bill_fen:
+        rewards.reward_first_spend(
+            session, merchant_id=merchant_id, follower_id=follower_id, cause_type=source, cause_id=source_id, now=now
+        )
     paid = []
     if bill_fen:
         paid.append(rules.pay(session, trigger=RuleTrigger.SPEND, bill_fen=bill_fen, **cause))
@@ -624,11 +631,20 @@ def _reward(
     return sum(one.points for one in paid if one is not None)
 
 
-def _take_rewards_back(session: Session, *, merchant_id: int, source: str, source_id: int, now: datetime) -> None:
-    """What was paid for it, to whomever."""
+def _take_rewards_back(session: Session, *, merchant_id: int, source: Cause, source_id: int, now: datetime) -> None:
+    """What was paid for it, to whomever: the accounts of all concerned are held at once (PT-11)."""
+    sources = [source, rewards.source_of(source)]
+    concerned = session.execute(
+        _CONCERNED, {"merchant": merchant_id, "sources": sources, "source_id": source_id}
+    ).scalars()
+    ledger.hold(session, merchant_id=merchant_id, follower_ids=list(concerned))
+    rewards.take_back(session, merchant_id=merchant_id, cause_type=source, cause_id=source_id, now=now)
     rules.take_back(session, merchant_id=merchant_id, source_type=source, source_id=source_id, now=now)
 
 
+_CONCERNED: Final = text("""
+    SELECT DISTINCT follower_id FROM points_transfer
+    WHERE merchant_id = :merchant AND source_type = ANY(:sources) AND source_id = :source_id""")
 _USE: Final = text("""
     UPDATE coupon SET uses_left = uses_left - 1,
         state = CASE WHEN uses_left = 1 THEN 'redeemed' ELSE 'issued' END,
@@ -761,7 +777,7 @@ def record_visit(
             {"merchant": merchant_id, "follower": follower_id, "staff": staff_id, "bill": bill, "now": now},
         ).scalar_one()
         points = _reward(
-            session, merchant_id=merchant_id, follower_id=follower_id, source="visit", source_id=visit_id,
+            session, merchant_id=merchant_id, follower_id=follower_id, source=Cause.VISIT, source_id=visit_id,
             bill_fen=bill, is_visit=True, now=now,
         )  # fmt: skip
         return Visited(visit_id, bill, points, now).answer()
@@ -787,7 +803,7 @@ def undo_visit(session: Session, *, merchant_id: int, staff_id: int, visit_id: i
     undone = text("UPDATE visit SET reversed_at = :now WHERE id = :visit AND reversed_at IS NULL")
     if not rows_changed(session.execute(undone, {"visit": visit_id, "now": now})):
         raise AlreadyUndone
-    _take_rewards_back(session, merchant_id=merchant_id, source="visit", source_id=visit_id, now=now)
+    _take_rewards_back(session, merchant_id=merchant_id, source=Cause.VISIT, source_id=visit_id, now=now)
     _note_undo(session, merchant_id, staff_id, "visit.undo", f"visit:{visit_id}", why)
 
 
@@ -833,7 +849,7 @@ def undo(
     if row.issuer_id != merchant_id:
         alliance.give_place_back(session, template_id=row.template_id, acceptor_id=merchant_id)
         alliance.take_back(session, redemption_id=redemption_id, now=now)
-    _take_rewards_back(session, merchant_id=merchant_id, source="redemption", source_id=redemption_id, now=now)
+    _take_rewards_back(session, merchant_id=merchant_id, source=Cause.REDEMPTION, source_id=redemption_id, now=now)
     _note_undo(session, merchant_id, staff_id, "redemption.undo", f"redemption:{redemption_id}", why)
     return Undone(redemption_id, is_valid_again)
 

@@ -151,10 +151,12 @@ _FACTS: Final = text("""
         WHERE r.merchant_id = :merchant AND r.at BETWEEN me.at - :day AND me.at + :day AND down.depth < 25),
     together AS (SELECT * FROM down LIMIT 500)
     SELECT (SELECT count(*) FROM brought),
-           (SELECT greatest(count(*) FILTER (WHERE b.at BETWEEN me.at - :hour AND me.at),
-                            count(*) FILTER (WHERE b.at BETWEEN me.at AND me.at + :hour)) FROM brought b, me),
-           (SELECT greatest(count(*) FILTER (WHERE b.at BETWEEN me.at - :day AND me.at),
-                            count(*) FILTER (WHERE b.at BETWEEN me.at AND me.at + :day)) FROM brought b, me),
+           (SELECT max(n) FROM (
+                SELECT at, count(*) OVER (ORDER BY at RANGE BETWEEN CURRENT ROW AND CAST(:hour AS interval) FOLLOWING) n
+                FROM brought) hours, me WHERE hours.at BETWEEN me.at - :hour AND me.at),
+           (SELECT max(n) FROM (
+                SELECT at, count(*) OVER (ORDER BY at RANGE BETWEEN CURRENT ROW AND CAST(:day AS interval) FOLLOWING) n
+                FROM brought) days, me WHERE days.at BETWEEN me.at - :day AND me.at),
            (SELECT count(*) FROM brought WHERE days > 1),
            (SELECT count(*) FROM brought WHERE status = 'gone'),
            (SELECT count(*) FROM together),
@@ -172,19 +174,25 @@ _FACTS: Final = text("""
 
 def release(session: Session, *, reward_id: int, operator_id: int, note: str, now: datetime) -> ReferralReward:
     """Pay a reward that was held: by the rule and the caps of the day on which it is released."""
+    kept = _noted(note)
     reward = _decide(session, reward_id)
     transfer_id = rewards.pay(session, reward, now=now)
     if transfer_id is None:
         raise CapReached
-    _settle(session, reward, RewardState.PAID, operator_id, note, now, transfer_id)
+    _settle(session, reward, RewardState.PAID, operator_id, kept, now, transfer_id)
     return reward
 
 
 def refuse(session: Session, *, reward_id: int, operator_id: int, note: str, now: datetime) -> ReferralReward:
     """Never pay a reward that was held."""
+    kept = _noted(note)
     reward = _decide(session, reward_id)
-    _settle(session, reward, RewardState.REFUSED, operator_id, note, now, None)
+    _settle(session, reward, RewardState.REFUSED, operator_id, kept, now, None)
     return reward
+
+
+def _noted(note: str) -> str:
+    return clean(note, name=Phrase("说明"), field="note", longest=NOTE_MAX, is_required=True)
 
 
 def _decide(session: Session, reward_id: int) -> ReferralReward:
@@ -205,11 +213,10 @@ def _settle(
     now: datetime,
     transfer_id: int | None,
 ) -> None:
-    kept = clean(note, name=Phrase("说明"), field="note", longest=NOTE_MAX, is_required=True)
     session.execute(
         update(ReferralReward)
         .where(ReferralReward.id == reward.id)
-        .values(state=state, transfer_id=transfer_id, decided_by=operator_id, decided_at=now, decision_note=kept)
+        .values(state=state, transfer_id=transfer_id, decided_by=operator_id, decided_at=now, decision_note=note)
     )
 
 

@@ -162,8 +162,8 @@ def suspicions(
     return tuple(found)
 
 
-# An hour or a day around the moment, whichever side of it is the fuller one; over one's own card, and over the cards of
-# those one brought where one is rewarded for them.
+# The fullest hour and the fullest day that the moment lies in: of one's own card, and of the cards of those one brought
+# where one is rewarded for them.
 _BROUGHT: Final = text("""
     WITH me AS (SELECT inviter_id, address_hash FROM referral WHERE invitee_id = :invitee AND merchant_id = :merchant),
     near AS (
@@ -171,14 +171,14 @@ _BROUGHT: Final = text("""
         WHERE r.merchant_id = :merchant AND r.inviter_id IN (me.inviter_id, :beneficiary)
           AND r.at BETWEEN :at - :day AND :at + :day),
     counted AS (
-        SELECT inviter_id,
-               greatest(count(*) FILTER (WHERE at BETWEEN :at - :hour AND :at),
-                        count(*) FILTER (WHERE at BETWEEN :at AND :at + :hour)) AS hour,
-               greatest(count(*) FILTER (WHERE at <= :at), count(*) FILTER (WHERE at >= :at)) AS day
-        FROM near GROUP BY inviter_id)
-    SELECT coalesce(max(hour), 0) AS hour, coalesce(max(day), 0) AS day,
+        SELECT at, count(*) OVER (PARTITION BY inviter_id ORDER BY at
+                                  RANGE BETWEEN CURRENT ROW AND CAST(:hour AS interval) FOLLOWING) AS hour,
+               count(*) OVER (PARTITION BY inviter_id ORDER BY at
+                              RANGE BETWEEN CURRENT ROW AND CAST(:day AS interval) FOLLOWING) AS day
+        FROM near)
+    SELECT coalesce(max(hour) FILTER (WHERE at >= :at - :hour), 0) AS hour, coalesce(max(day), 0) AS day,
            (SELECT count(*) FROM near, me WHERE near.address_hash = me.address_hash) AS address
-    FROM counted""")
+    FROM counted WHERE at <= :at""")
 
 _GROWN: Final = text("""
     WITH RECURSIVE up AS (
@@ -193,7 +193,7 @@ _GROWN: Final = text("""
         UNION ALL
         SELECT r.invitee_id, down.depth + 1 FROM down JOIN referral r ON r.inviter_id = down.invitee_id
         WHERE r.merchant_id = :merchant AND r.at BETWEEN :at - :day AND :at + :day AND down.depth < 25)
-    SELECT count(*) AS people, coalesce(max(depth), 0) AS depth FROM (SELECT depth FROM down LIMIT 500) some""")
+    SELECT count(*) AS people, coalesce(max(depth), 0) AS depth FROM (SELECT depth FROM down LIMIT 500) found""")
 
 _STAFF: Final = text("""
     SELECT EXISTS (SELECT 1 FROM staff_identity

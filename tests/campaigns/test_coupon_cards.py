@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
 
 import pytest
 from sqlalchemy import text
 
+from bot.inbox import Inbox
 from campaigns.broadcasts import aftermath, content, links, writing
 from campaigns.broadcasts.content import Words
 from campaigns.broadcasts.models import WordsKind
 from campaigns.broadcasts.writing import Draft
-from campaigns.coupons import cards
+from campaigns.coupons import cards, giving
 from campaigns.coupons.cards import Way
 from campaigns.coupons.models import Channel, CouponTemplate
 from core.database import Role
 from core.errors import BusinessError, Invalid, NotFound
 from core.runtime import Runtime
+from merchants.wording import link_hosts
+from qrcodes import welcomes
+from qrcodes.models import WelcomeVariant
 from tests import coupons
 from tests.campaigns.desk import Desk
+from tests.community import new_openid, scanned, subscribed
 
 
 @pytest.fixture
@@ -171,3 +178,128 @@ def test_a_copy_carries_it_and_a_template_does_not(desk: Desk, coupon: int) -> N
         writing.keep_template(session, merchant_id=desk.id, broadcast_id=broadcast_id, name="上新")
         assert writing.templates(session, merchant_id=desk.id)[0].words.template_id is None
         assert content.written(session, copied)["a"].template_id == coupon
+
+
+# ---- Welcomes --------------------------------------------------------------------------------------------------------
+
+
+def greet(
+    desk: Desk,
+    said: str = "欢迎来喝茶",
+    variant: WelcomeVariant = WelcomeVariant.FIRST,
+    *,
+    kind: str = "text",
+    code_id: int | None = None,
+    position: int = 0,
+    **more: Any,
+) -> None:
+    """The shop's owner writes a welcome, and the operator agrees."""
+    draft = welcomes.Draft(kind, said if kind != "news" else "", title=said if kind == "news" else "", **more)
+    with desk.runtime.transaction(Role.MERCHANT, merchant_id=desk.id) as session:
+        number = welcomes.save(
+            session, merchant_id=desk.id, code_id=code_id, variant=variant, position=position, draft=draft,
+            hosts=link_hosts(desk.public_url), now=desk.runtime.now(),
+        )  # fmt: skip
+    with desk.runtime.transaction(Role.PLATFORM) as session:
+        welcomes.approve(session, welcome_id=number, operator_id=8, now=desk.runtime.now())
+
+
+def heard(desk: Desk, *, known: bool) -> str:
+    """What somebody reads who scans the shop's code: a newcomer, or who follows already."""
+    inbox, openid = Inbox(desk.runtime), new_openid() if not known else desk.openids[0]
+    desk.street.now += timedelta(seconds=1)
+    told = scanned if known else subscribed
+    (reply,) = inbox.receive([told(openid, desk.street.now, desk.code.scene)])
+    return reply or ""
+
+
+def code_name(desk: Desk) -> str:
+    with desk.runtime.transaction(Role.PLATFORM) as session:
+        return str(session.scalar(text("SELECT public_id FROM sub_qr_code WHERE id = :id"), {"id": desk.code.id}))
+
+
+def test_a_welcome_carries_it_for_newcomers_and_everybody_else_alike(desk: Desk, coupon: int) -> None:
+    greet(desk, template_id=coupon)
+    line = f'<a href="{desk.public_url}/m/c/{public_id(desk, coupon)}?q={code_name(desk)}">领取“八折券”</a>'
+    assert f"欢迎来喝茶\n{line}]]>" in heard(desk, known=False)
+    assert f"您好，欢迎光临茶馆！\n{line}]]>" in heard(desk, known=True)
+    assert way(desk, coupon, q=code_name(desk)) == Way(Channel.SCAN, f"scan:{desk.code.id}", desk.code.id)
+
+
+def test_the_newest_coupon_goes_with_all_of_them_and_none_that_is_over(desk: Desk, coupon: int) -> None:
+    later = coupons.live_template(desk.runtime, desk.id, "送茶券")
+    greet(desk, template_id=coupon)
+    greet(desk, "又见面了", WelcomeVariant.ALREADY, template_id=later)
+    for known in (True, False):
+        assert "领取“送茶券”" in heard(desk, known=known)
+    coupons.set_state(desk.runtime, later, "paused")
+    for known in (True, False):
+        assert "领取" not in heard(desk, known=known)
+
+
+def test_no_coupon_stands_beside_words_about_following(desk: Desk, coupon: int) -> None:
+    greet(desk, template_id=coupon)
+    greet(desk, "谢谢关注我们", WelcomeVariant.ALREADY)
+    for known in (True, False):
+        assert "领取" not in heard(desk, known=known)
+    assert isinstance(refused(Invalid, lambda: greet(desk, "谢谢关注", template_id=coupon)), Invalid)
+
+
+def test_a_card_of_news_leads_to_the_coupon_and_a_picture_is_said_as_its_text(desk: Desk, coupon: int) -> None:
+    greet(desk, "新茶到了", kind="news", url=f"{desk.public_url}/about", template_id=coupon)
+    greet(desk, "看看菜单", WelcomeVariant.ALREADY, kind="image", picture_id=desk.picture())
+    with desk.runtime.transaction(Role.PLATFORM) as session:
+        session.execute(text("UPDATE picture SET media_id = 'm1', wechat_url = 'http://mmbiz.qpic.cn/1'"))
+    newcomer = heard(desk, known=False)
+    assert f"/m/c/{public_id(desk, coupon)}?q=" in newcomer
+    assert "<Description><![CDATA[领取“八折券”]]>" in newcomer
+    assert "看看菜单\n<a href=" in heard(desk, known=True)
+
+
+def test_what_a_welcome_may_not_carry(desk: Desk, coupon: int) -> None:
+    foreign = coupons.live_template(desk.runtime, Desk(desk.runtime, "花店").id, "鲜花券")
+    ended = coupons.live_template(desk.runtime, desk.id, "旧券", state="ended")
+    refused(NotFound, lambda: greet(desk, template_id=foreign))
+    cases: list[dict[str, Any]] = [
+        {"template_id": ended},
+        {"template_id": coupon, "position": 1},
+        {"template_id": coupon, "kind": "image", "picture_id": desk.picture()},
+        {"template_id": coupon, "said": "转发给朋友"},
+        {"template_id": coupon, "said": "豆" * 600},
+    ]
+    for case in cases:
+        refused(Invalid, lambda case=case: greet(desk, **case))  # type: ignore[misc]
+    assert "领取" not in heard(desk, known=False)
+
+
+def test_only_a_welcome_in_force_vouches_for_its_code(desk: Desk, coupon: int) -> None:
+    name = code_name(desk)
+    assert way(desk, coupon, q=name) is None
+    greet(desk, template_id=coupon)
+    other = coupons.live_template(desk.runtime, desk.id, "另一张")
+    neighbour = Desk(desk.runtime, "花店")
+    assert way(desk, coupon, q=name) is not None
+    assert [way(desk, other, q=name), way(desk, coupon, q=code_name(neighbour)), way(desk, coupon, q="x")] == [None] * 3
+    with desk.runtime.transaction(Role.MERCHANT, merchant_id=desk.id) as session:
+        welcomes.withdraw(session, merchant_id=desk.id, code_id=None, variant=WelcomeVariant.FIRST, position=0)
+    assert way(desk, coupon, q=name) is None
+
+
+def test_by_one_broadcast_and_one_code_everybody_has_one(desk: Desk) -> None:
+    coupon = coupons.live_template(desk.runtime, desk.id, per_person=9, is_public=False)
+    greet(desk, template_id=coupon)
+    broadcast_id = desk.approved(told(coupon))
+    follower_id = desk.follower(desk.openids[0])
+    for given in ({"b": str(broadcast_id)}, {"q": code_name(desk)}, {"b": str(broadcast_id)}, {"q": code_name(desk)}):
+        came = way(desk, coupon, **given)
+        assert came is not None
+        with desk.runtime.transaction(Role.FAN, follower_id=follower_id) as session:
+            giving.grant(
+                session, template_id=coupon, follower_id=follower_id, cause=came.cause, channel=came.channel,
+                code_id=came.code_id, now=desk.runtime.now(),
+            )  # fmt: skip
+    with desk.runtime.transaction(Role.PLATFORM) as session:
+        rows = session.execute(text("SELECT channel, cause, code_id FROM coupon ORDER BY id")).all()
+    assert [tuple(row) for row in rows] == [
+        ("broadcast", f"broadcast:{broadcast_id}", None), ("scan", f"scan:{desk.code.id}", desk.code.id),
+    ]  # fmt: skip

@@ -9,6 +9,7 @@ from sqlalchemy import text
 
 from campaigns import audience
 from campaigns.broadcasts import writing
+from campaigns.points import levels
 from core.database import Role
 from core.errors import Invalid, NotFound
 from core.runtime import Runtime
@@ -147,6 +148,13 @@ def test_points_and_levels(shop: Regulars) -> None:
     assert shop.who(Filter(level_at_least=2)) == {"holds", "lately"}
     assert shop.who(Filter(level_at_least=3)) == {"holds"}
     assert shop.who(Filter(level_at_least=4)) == set()
+    with shop.runtime.transaction(Role.PLATFORM) as session:
+        for name, number in shop.ids.items():
+            now = shop.runtime.now()
+            stands = levels.standing(session, merchant_id=shop.id, follower_id=number, now=now)
+            for level in (1, 2, 3):
+                is_in = number in fans.which_of(session, shop.id, Filter(level_at_least=level), [number])
+                assert is_in is (stands.level >= level), (name, level)
 
 
 @pytest.mark.plants_violation

@@ -1,12 +1,17 @@
 """Every check sees the violation it is there for, under the role that `quanma check` runs as."""
 
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from sqlalchemy import make_url, text
+from sqlalchemy.orm import Session
 
 from bot.inbox import Inbox
+from campaigns.points import adjustments, ledger, rules
+from campaigns.points.ledger import Cause
+from campaigns.points.models import RuleTrigger
+from campaigns.points.rules import Rule
 from core import audit, checks
 from core.database import Database, Role
 from core.migrate import upgrade
@@ -40,9 +45,26 @@ def story(servers: ServerUrls, settings: Settings, new_database: Callable[[str],
         for number in range(3):
             audit.record(session, actor_kind="system", action="test", subject=f"thing:{number}")
         rollups.count_all(session)
+        _earn_points(session, tea.merchant_id, street.now)
     assert violations(runtime.database) == {}
     runtime.database.dispose()
     return make_url(url).database or ""
+
+
+def _earn_points(session: Session, merchant_id: int, now: datetime) -> None:
+    """Somebody of the first shop checks in, is given something by hand, and spends a little."""
+    who = session.execute(text("SELECT min(id) FROM follower")).scalar_one()
+    clerk = session.execute(
+        text("INSERT INTO staff (merchant_id, role, name) VALUES (:id, 'owner', '小王') RETURNING id"),
+        {"id": merchant_id},
+    ).scalar_one()
+    rule = Rule(RuleTrigger.CHECK_IN, points=5, most_per_person=5, most_per_day=500)
+    rules.save(session, merchant_id=merchant_id, rule=rule, now=now)
+    rules.check_in(session, merchant_id=merchant_id, follower_id=who, now=now)
+    adjustments.ask(
+        session, merchant_id=merchant_id, follower_id=who, staff_id=clerk, points=20, reason="补发", now=now
+    )
+    ledger.spend(session, merchant_id=merchant_id, follower_id=who, points=3, cause=Cause("test", 1), now=now)
 
 
 @pytest.fixture
@@ -65,6 +87,7 @@ def ruin(servers: ServerUrls, story: str, worker_number: int) -> Iterator[Callab
 
 FREE_SCANS = "ALTER TABLE scan DISABLE TRIGGER USER; GRANT UPDATE ON scan TO quanma_platform"
 FREE_CREDITS = "ALTER TABLE attribution DISABLE TRIGGER USER; GRANT UPDATE ON attribution TO quanma_platform"
+FREE_BALANCES = "ALTER TABLE points_account DISABLE TRIGGER USER"
 FREE_OWNERS = "ALTER TABLE code_owner DISABLE TRIGGER USER"
 
 BATCH_CALLED = """
@@ -105,7 +128,43 @@ COUPON = """
     FROM coupon_template t, (SELECT min(id) AS id FROM follower) f, generate_series(1, 2) n;"""
 """Somebody holds two coupons, as they should be."""
 
+REDEEMED = f"""{COUPON}
+    INSERT INTO staff (merchant_id, name, role) SELECT id, '店员', 'clerk' FROM merchant;
+    INSERT INTO coupon_acceptor (merchant_id, template_id, acceptor_id, state, redeemed)
+    SELECT merchant_id, id, (SELECT max(id) FROM merchant), 'agreed', 1 FROM coupon_template;
+    UPDATE coupon SET state = 'redeemed', uses_left = 0, ended_at = app_now() WHERE seq = 1;
+    INSERT INTO redemption (merchant_id, issuer_id, coupon_id, template_id, follower_id, staff_id, use_no,
+                            discount_fen, is_first_here)
+    SELECT s.merchant_id, c.merchant_id, c.id, c.template_id, c.follower_id, s.id, 1, 1000, true
+    FROM coupon c, staff s WHERE c.seq = 1 AND s.merchant_id = (SELECT max(id) FROM merchant);
+    WITH moved AS (
+        INSERT INTO alliance_transfer (redemption_id, payer_id, earner_id)
+        SELECT id, issuer_id, merchant_id FROM redemption RETURNING id, payer_id, earner_id)
+    INSERT INTO alliance_entry (transfer_id, party_id, fen)
+    SELECT id, payer_id, -400 FROM moved UNION ALL SELECT id, earner_id, 400 FROM moved;"""
+"""One of the two was redeemed at a neighbour's till, as it should be."""
+EARNED = """
+    INSERT INTO points_rule (merchant_id, trigger, points, most_per_person, most_per_day)
+    SELECT max(id), 'visit', 10, 100, 100 FROM merchant;
+    INSERT INTO points_transfer (merchant_id, follower_id, kind, points, rule_id, source_type, source_id)
+    SELECT p.merchant_id, r.follower_id, 'earn', 10, p.id, 'redemption', {source} FROM points_rule p, redemption r;"""
+TAKEN_BACK = "UPDATE redemption SET reversed_at = app_now();"
+
 PLANTS: dict[str, tuple[str, str]] = {
+    "co03_redeemed_once": (
+        "", f"{REDEEMED} UPDATE coupon SET state = 'issued', uses_left = 1, ended_at = NULL WHERE seq = 1"
+    ),
+    "co04_redeemed_where_agreed": ("", f"{REDEEMED} DELETE FROM coupon_acceptor"),
+    "co08_reversed_once_with_a_reason": ("", f"{REDEEMED} {TAKEN_BACK}"),
+    "co10_redemption_and_its_points_agree": (
+        "ALTER TABLE points_transfer DISABLE TRIGGER USER", REDEEMED + EARNED.format(source="r.id + 1")
+    ),
+    "co10_redemption_and_its_debt_agree": ("", f"{REDEEMED} {TAKEN_BACK}"),
+    "pt01_alliance_sums_to_zero": (
+        "ALTER TABLE alliance_transfer DISABLE TRIGGER USER",
+        f"""{REDEEMED} INSERT INTO alliance_transfer (redemption_id, is_reversal, payer_id, earner_id)
+            SELECT id, true, issuer_id, merchant_id FROM redemption""",
+    ),
     "co01_given_is_counted": ("", f"{COUPON} UPDATE coupon_template SET issued = 3"),
     "co01_days_are_counted": ("", f"{COUPON} UPDATE coupon_template_day SET given = 1"),
     "co02_nobody_has_more_than_the_limit": ("", f"{COUPON} UPDATE coupon SET seq = 3 WHERE seq = 2"),
@@ -265,6 +324,57 @@ PLANTS: dict[str, tuple[str, str]] = {
            SELECT digest_id, f.follower_id, 1, 'mass', 'planned'
            FROM digested, fan f JOIN merchant m ON m.id = f.merchant_id AND m.name = '面馆'""",
     ),
+    "pt01_transfers_sum_to_zero": (
+        "ALTER TABLE points_transfer DISABLE TRIGGER USER; ALTER TABLE points_entry DISABLE TRIGGER USER",
+        "INSERT INTO points_entry (transfer_id, account_id, merchant_id, points)"
+        " SELECT t.id, a.id, t.merchant_id, 5 FROM points_transfer t"
+        " JOIN points_account a ON a.merchant_id = t.merchant_id AND a.follower_id = t.follower_id"
+        " LEFT JOIN points_entry e ON e.transfer_id = t.id AND e.account_id = a.id WHERE e.transfer_id IS NULL LIMIT 1",
+    ),
+    "pt02_ledgers_sum_to_zero": (FREE_BALANCES, "UPDATE points_account SET balance = balance + 1 WHERE kind = 'fan'"),
+    "pt03_balances_are_their_entries": (
+        FREE_BALANCES,
+        """UPDATE points_account SET balance = balance + CASE kind WHEN 'fan' THEN 1 ELSE -1 END
+           WHERE balance > 0""",
+    ),
+    "pt05_a_cause_pays_once": (
+        "ALTER TABLE points_transfer DROP CONSTRAINT uq_points_transfer_cause;"
+        " ALTER TABLE points_transfer DISABLE TRIGGER USER",
+        """INSERT INTO points_transfer (merchant_id, follower_id, kind, points, rule_id, source_type, source_id)
+           SELECT merchant_id, follower_id, kind, points, rule_id, source_type, source_id
+           FROM points_transfer WHERE source_type = 'check_in'""",
+    ),
+    "pt06_entries_stay_in_their_ledger": (
+        "",
+        """WITH account AS (
+               INSERT INTO points_account (merchant_id, follower_id, kind, balance)
+               SELECT t.merchant_id, f.id, 'fan', 0 FROM follower f, points_transfer t
+               WHERE f.id <> t.follower_id LIMIT 1 RETURNING id, merchant_id),
+           transfer AS (
+               INSERT INTO points_transfer (merchant_id, follower_id, kind, points, source_type, source_id)
+               SELECT merchant_id, follower_id, 'earn', 3, 'planted', 1 FROM points_transfer LIMIT 1
+               RETURNING id, merchant_id)
+           INSERT INTO points_entry (transfer_id, account_id, merchant_id, points)
+           SELECT transfer.id, side.id, transfer.merchant_id, side.points
+           FROM transfer, account, LATERAL (
+               SELECT account.id, 3 AS points UNION ALL
+               SELECT a.id, -3 FROM points_account a
+               WHERE a.merchant_id = transfer.merchant_id AND a.follower_id IS NULL) side""",
+    ),
+    "pt08_reversals_are_of_what_was_earned": (
+        "",
+        "INSERT INTO points_debt (transfer_id, merchant_id, account_id, points)"
+        " SELECT t.id, t.merchant_id, a.id, t.points + 1 FROM points_transfer t"
+        " JOIN points_account a ON a.merchant_id = t.merchant_id AND a.follower_id = t.follower_id AND a.kind = 'fan'"
+        " WHERE t.kind = 'earn' LIMIT 1",
+    ),
+    "pt09_lots_add_up": ("", "UPDATE points_lot SET remaining = remaining - 1 WHERE remaining > 0"),
+    "pt10_day_limits_are_kept": ("", "UPDATE points_rule_day SET paid = paid - 1"),
+    "au09_points_by_hand_are_explained": (
+        "",
+        "INSERT INTO points_adjustment (merchant_id, follower_id, points, reason, needs_second, state, asked_by)"
+        " SELECT t.merchant_id, t.follower_id, 50, '补发', false, 'done', s.id FROM points_transfer t, staff s LIMIT 1",
+    ),
     "traffic_adds_up": (FREE_CREDITS, "UPDATE attribution SET kind = 'void' WHERE kind = 'returning'"),
     "traffic_rollup_is_true": ("", "UPDATE daily_traffic SET scanners = scanners + 1 WHERE level = 'code'"),
     "traffic_recent_is_true": ("", "UPDATE recent_traffic SET scanners = scanners + 1"),
@@ -314,6 +424,42 @@ def test_a_check_of_coupons_sees_the_other_ways_too(
     plant: str, check: str, ruin: Callable[[str, str], dict[str, object]]
 ) -> None:
     assert check in ruin("", f"{COUPON} {plant}")
+
+
+def test_redemptions_as_they_should_be_are_no_finding(ruin: Callable[[str, str], dict[str, object]]) -> None:
+    assert ruin("", REDEEMED) == {}
+
+
+@pytest.mark.parametrize(
+    ("plant", "check"),
+    [
+        ("UPDATE coupon SET state = 'redeemed', uses_left = 0 WHERE seq = 2", "co03_redeemed_once"),
+        ("UPDATE coupon_acceptor SET redeemed = 0", "co04_redeemed_where_agreed"),
+        ("UPDATE staff SET merchant_id = (SELECT min(id) FROM merchant)", "co04_redeemed_where_agreed"),
+        ("UPDATE coupon SET follower_id = (SELECT max(id) FROM follower)", "co04_redeemed_where_agreed"),
+        (
+            f"""{TAKEN_BACK} INSERT INTO redemption_reversal (redemption_id, merchant_id, staff_id, reason,
+                                                             is_valid_again, reversed_at)
+                SELECT id, merchant_id, staff_id, '', false, reversed_at FROM redemption""",
+            "co08_reversed_once_with_a_reason",
+        ),
+        (EARNED.format(source="r.id") + TAKEN_BACK, "co10_redemption_and_its_points_agree"),
+        (
+            "UPDATE alliance_entry SET fen = fen * 3",
+            "co10_redemption_and_its_debt_agree",
+        ),
+        ("UPDATE alliance_entry SET fen = 1", "pt01_alliance_sums_to_zero"),
+    ],
+)
+def test_a_check_of_redemptions_sees_the_other_ways_too(
+    plant: str, check: str, ruin: Callable[[str, str], dict[str, object]]
+) -> None:
+    free = (
+        "ALTER TABLE points_transfer DISABLE TRIGGER USER; ALTER TABLE alliance_entry DISABLE TRIGGER USER;"
+        "ALTER TABLE alliance_transfer DISABLE TRIGGER USER;"
+        "GRANT UPDATE ON alliance_entry TO quanma_platform"
+    )
+    assert check in ruin(free, f"{REDEEMED} {plant}")
 
 
 BROADCAST = """

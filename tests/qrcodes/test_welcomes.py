@@ -204,7 +204,7 @@ def test_drafts_that_cannot_be_sent_are_refused_by_field(field: str, draft: Draf
 def test_placeholders_are_filled_once_and_give_way_to_their_fallback(words: str, spoken: str) -> None:
     # What is filled in is not looked at again, not even when it looks like a placeholder.
     message = Message(1, 0, "text", words)
-    values = {"merchant_name": "花店", "community": "翠园", "code_label": "收银台{商户}"}
+    values: dict[str, Any] = {"merchant_name": "花店", "community": "翠园", "code_label": "收银台{商户}"}
     assert welcomes.render(message, **values) == TextReply(spoken)
 
 

@@ -28,6 +28,8 @@ from campaigns import audience
 from campaigns.broadcasts import digest, writing
 from campaigns.broadcasts.content import Words
 from campaigns.broadcasts.models import WordsKind
+from campaigns.coupons import templates
+from campaigns.coupons.models import TemplateState
 from core import audit, long_jobs, outbox
 from core.clock import Clock, business_day
 from core.database import Role
@@ -62,13 +64,22 @@ PUBLIC_PARAMETERS: Final = {
     "name": "a language, or a line of the health page",
     "public_id": "printed on posters for everybody",
     "replay_id": "a rule that the operator tried on everybody",
+    "shop_id": "a shop that anybody may look at",
     "token": "a secret that is itself the permission",
     "version": "a version of the rule, the same for all",
     "word_id": "a word of the operator's list, the same for all",
 }
 """Parameters that name nothing of a merchant's."""
 LAST_MONTH: Final = business_day(datetime.now(UTC)).replace(day=1) - timedelta(days=1)
-SPOTS: Final = {"variant": "first", "position": "0", "format_": "badge", "month": f"{LAST_MONTH:%Y-%m}"}
+SPOTS: Final = {
+    "variant": "first",
+    "position": "0",
+    "format_": "badge",
+    "month": f"{LAST_MONTH:%Y-%m}",
+    "rule": "visit",
+    "answer": "agree",
+    "act": "open",
+}
 """Parameters that name a place every merchant has."""
 NUMBERS_THAT_NAME_NOBODY: Final = {
     "CodesQuery.before": "a place in the order of one's own codes",
@@ -80,9 +91,21 @@ NUMBERS_THAT_NAME_NOBODY: Final = {
     "NoticesQuery.before": "a place in the order of one's own notices",
     "ManyCodesForm.new_goal": "a number of people",
     "NewForm.days": "a number of days",
+    "RulesForm.lives_days": "a number of days",
+    "RulesForm.most_per_day": "a number of points",
+    "RulesForm.most_per_person": "a number of points",
+    "RulesForm.points": "a number of points",
+    "RulesForm.second_points": "a number of points",
+    "RulesForm.vests_after_days": "a number of days",
+    "LogQuery.before": "a place in the order of one's own redemptions",
+    "EntriesQuery.before": "a place in the order of one's own statement",
+    "FanQuery.before": "a place in the order of a person's statement",
+    "AgreeForm.pays_percent": "a share that was read",
 }
-NOTED: Final = {"merchant_fans.export"}
+NOTED: Final = {"merchant_fans.export", "merchant_redemptions.export"}
 """Exports of one's own list, whatever they are narrowed to: each is written down."""
+COUPON: Final = {"kind": "amount", "name": "立减", "value": "5", "stock": "9", "lasts_days": "30", "weekday": "0"}
+"""What a coupon needs at least."""
 AUDIT: Final = {"audit_log", "audit_head"}
 
 
@@ -99,6 +122,7 @@ class Shop:
     picture_id: int = 0
     draft_id: int = 0
     """A broadcast that is being written."""
+    draft_coupon_id: int = 0
     people: dict[StaffRole, str] = field(default_factory=dict)
     """Who signs in, by login."""
 
@@ -168,6 +192,13 @@ class Town:
             audit.record(session, actor_kind="merchant", merchant_id=shop.id, action="walk", subject=shop.name)
             self.broadcast(session, shop)
             self.benefits(session, shop)
+            shop.draft_coupon_id = templates.create(
+                session,
+                merchant_id=shop.id,
+                staff_id=1,
+                draft=templates.Draft(f"{shop.name}送茶", value_fen=300, lasts_days=7),
+                now=now,
+            )
             said = Words(WordsKind.TEXT, f"{shop.name}有新货")
             shop.draft_id = writing.create(session, merchant_id=shop.id, staff_id=1, words=said)
             self.finish_a_job(session, shop)
@@ -286,6 +317,9 @@ class Town:
             "_spent_entries": """INSERT INTO points_entry (transfer_id, account_id, merchant_id, points)
                 VALUES (:spent, :account, :m, -5), (:spent, :contra, :m, 5) RETURNING points""",
             "_use": "INSERT INTO points_lot_use VALUES (:lot, :spent, :m, 5) RETURNING points",
+            "_debt": """INSERT INTO points_debt (transfer_id, merchant_id, account_id, points)
+                VALUES (:transfer, :m, :account, 3) RETURNING points""",
+            "_wording": "INSERT INTO invite_wording (merchant_id, text) VALUES (:m, :name) RETURNING text",
             "_rest": "UPDATE points_lot SET remaining = 5 WHERE id = :lot RETURNING id",
         }  # fmt: skip
         for name, statement in inserts.items():
@@ -377,8 +411,15 @@ class Town:
             "task_id": "SELECT id FROM outbox WHERE merchant_id = :id",
             "follower_id": "SELECT follower_id FROM fan WHERE merchant_id = :id",
             "merchant_id": "SELECT CAST(:id AS bigint)",
+            "reward_id": "SELECT id FROM referral_reward WHERE merchant_id = :id",
             "from_id": "SELECT CAST(:id AS bigint)",
             "to_id": "SELECT CAST(:id AS bigint)",
+            "coupon_template_id": "SELECT id FROM coupon_template WHERE merchant_id = :id",
+            "redemption_id": "SELECT id FROM redemption WHERE merchant_id = :id",
+            "adjustment_id": "SELECT id FROM points_adjustment WHERE merchant_id = :id",
+            "offer_id": "SELECT id FROM points_offer WHERE merchant_id = :id",
+            "partner_id": "SELECT CAST(:id AS bigint)",
+            "shop_id": "SELECT CAST(:id AS bigint)",
             "community_id": "SELECT community_id FROM merchant WHERE id = :id",
         }
         if parameter not in queries:
@@ -428,7 +469,9 @@ class Answer:
     content: str
 
 
-CHANGES_EVERY_TIME = re.compile(r"(nonce-|nonce=\"|Nonce\": ?\"|csrf[_-]token\" (?:value|content)=\")[\w.-]+")
+CHANGES_EVERY_TIME = re.compile(
+    r"(nonce-|nonce=\"|name=\"nonce\" value=\"|Nonce\": ?\"|csrf[_-]token\" (?:value|content)=\")[\w.-]+"
+)
 
 
 def _plain(response: TestResponse, named: Sequence[str]) -> str:
@@ -486,6 +529,11 @@ def _builder(app: Flask, rule: Rule) -> Callable[[dict[str, str]], str]:
 def field_steps(app: Flask, town: Town) -> Iterator[Step]:
     """Every field of the merchants' forms and queries that could name something of a merchant's."""
     draft = f"/merchant/broadcasts/{town.a.draft_id}"
+    draft_coupon = f"/merchant/coupons/{town.a.draft_coupon_id}/edit"
+
+    def own(name: str) -> str:
+        return town.ids(name, town.a)[0]
+
     asked: dict[str, list[tuple[str, str, dict[str, str]]]] = {
         "Wishes.code": [("GET", "/merchant/fans", {}), ("POST", "/merchant/fans/export", {})],
         "FansQuery.code": [("GET", "/merchant/fans", {})],
@@ -509,6 +557,22 @@ def field_steps(app: Flask, town: Town) -> Iterator[Step]:
         "BroadcastForm.code": [("POST", draft + "/edit", {"kind": "text", "audience": "conditions"})],
         "BroadcastForm.group": [("POST", draft + "/edit", {"kind": "text", "audience": "group"})],
         "TrialForm.staff": [("POST", draft + "/test", {})],
+        "CouponForm.picture": [("POST", "/merchant/coupons/new", COUPON), ("POST", draft_coupon, COUPON)],
+        "CouponForm.segment": [("POST", "/merchant/coupons/new", COUPON), ("POST", draft_coupon, COUPON)],
+        "EndForm.shop": [("POST", f"/merchant/coupons/{own('coupon_template_id')}/acceptors/end", {})],
+        "EntriesQuery.partner": [("GET", f"/merchant/alliance/{SPOTS['month']}/entries", {})],
+        "LogWishes.staff": [("GET", "/merchant/redemptions", {}), ("POST", "/merchant/redemptions/export", {})],
+        "LogWishes.coupon_template": [
+            ("GET", "/merchant/redemptions", {}),
+            ("POST", "/merchant/redemptions/export", {}),
+        ],
+        "LogQuery.staff": [("GET", "/merchant/redemptions", {})],
+        "LogQuery.coupon_template": [("GET", "/merchant/redemptions", {})],
+        "GiveForm.coupon_template": [("POST", "/merchant/till/give", {"shown": "nobody's", "nonce": "walk"})],
+        "GiftForm.coupon_template": [("POST", f"/merchant/points/fans/{own('number')}/give", {"nonce": "walk"})],
+        "OfferForm.coupon_template": [
+            ("POST", "/merchant/points/offers", {"price": "9", "stock": "9", "per_person": "1"}),
+        ],
     }
     for name in sorted(numeric_fields()):
         if name in NUMBERS_THAT_NAME_NOBODY:
@@ -778,6 +842,9 @@ def change_everything(town: Town, shop: Shop) -> None:
         town.say(session, shop, code_id=None, operator_id=1, words="今天有鱼")
         writing.create(session, merchant_id=shop.id, staff_id=1, words=Words(WordsKind.TEXT, "今天有鱼"))
         writing.cancel(session, merchant_id=shop.id, broadcast_id=shop.draft_id)
+        templates.throw_away(session, merchant_id=shop.id, template_id=shop.draft_coupon_id)
+        for own in templates.listed(session, merchant_id=shop.id, states=(TemplateState.LIVE,)):
+            templates.pause(session, merchant_id=shop.id, template_id=own.template.id, staff_id=1)
         town.say(session, shop, code_id=first.id, operator_id=None, words="今天有鱼")
         for fan in fans.page(session, shop.id):
             fans.set_note(session, shop.id, fan.follower_id, "爱吃鱼")

@@ -5,10 +5,12 @@ from __future__ import annotations
 from flask import Flask
 
 from web.merchant import (
+    alliance,
     batches,
     broadcast_report,
     broadcasts,
     codes,
+    coupons,
     fans,
     handovers,
     jobs,
@@ -16,8 +18,12 @@ from web.merchant import (
     months,
     notices,
     pictures,
+    points,
     quota,
+    redemptions,
+    referrals,
     standing,
+    till,
     today,
     welcome,
     words,
@@ -43,5 +49,11 @@ def register(app: Flask) -> None:
         pictures,
         broadcasts,
         broadcast_report,
+        referrals,
+        coupons,
+        till,
+        redemptions,
+        points,
+        alliance,
     ):
         app.register_blueprint(room.blueprint)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from flask import Blueprint, flash, g, redirect, render_template
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
+from sqlalchemy.orm import Session
 
 from campaigns import audience
-from campaigns.coupons import alliance, giving, templates, validity
+from campaigns.coupons import alliance, giving, statistics, templates, validity
+from campaigns.coupons.giving import Refusal
 from campaigns.coupons.models import CouponTemplate, TemplateState
 from campaigns.points import levels
-from core.clock import SHANGHAI
+from core.clock import SHANGHAI, business_day
 from core.database import Role
 from core.errors import BusinessError, Invalid
 from merchants.models import StaffRole
@@ -24,6 +27,7 @@ from web.acts import record
 from web.auth.access import merchant_required
 from web.benefit_words import KINDS, WEEKDAYS
 from web.context import current_runtime, now
+from web.exports import Rows, csv_answer, rows_from
 from web.forms import Form, OptionalLine, Paragraph, Submission, blank, read_form
 from web.language import phrase, refusal_text
 from web.merchant import coupon_form
@@ -37,6 +41,17 @@ from web.security import limiter
 blueprint = Blueprint("merchant_coupons", __name__, url_prefix="/merchant/coupons")
 
 HOME = "/merchant/coupons"
+REFUSAL_LABELS: dict[Refusal, Any] = {
+    Refusal.NOT_LIVE: _l("暂停的时候"),
+    Refusal.OVER: _l("已经结束"),
+    Refusal.SOLD_OUT: _l("领完了"),
+    Refusal.LATER: _l("这一批领完，还有下一批"),
+    Refusal.TODAY_FULL: _l("今天的领完了"),
+    Refusal.LIMIT: _l("他领过了"),
+    Refusal.FIRST_ONLY: _l("他不是第一次"),
+    Refusal.SEGMENT: _l("不在分组里"),
+    Refusal.LEVEL: _l("等级不够"),
+}
 ONE = "/<int:coupon_template_id>"
 PAGE = 30
 DAYS = 30
@@ -104,6 +119,12 @@ class AcceptorForm(Form):
     merchant: OptionalLine = ""
     pays_percent: Whole = ""
     most: Whole = ""
+
+
+class EndForm(Query):
+    """Which shop redeems it no longer."""
+
+    shop: Id
 
 
 @blueprint.get("")
@@ -459,6 +480,25 @@ def end_acceptor(coupon_template_id: int) -> ResponseReturnValue:
     return redirect(f"{HOME}/{template.id}#acceptors", 303)
 
 
+@blueprint.post(f"{ONE}/export")
+@merchant_required()
+def export(coupon_template_id: int) -> ResponseReturnValue:
+    """Its days as a table."""
+    template, merchant_id = _own(coupon_template_id), g.staff.merchant_id
+    begins, ends = business_day(template.created_at), business_day(now())
+    record("coupon.export", f"coupon_template:{template.id}")
+
+    def read(session: Session) -> Rows:
+        found = statistics.by_day(
+            session, merchant_id=merchant_id, template_id=coupon_template_id, since=begins, until=ends
+        )
+        for one in found:
+            yield (one.day, one.issued, one.uses, f"{one.discount_fen / 100:.2f}")
+
+    heads = (_("日期"), _("发出"), _("核销"), _("让利（元）"))
+    return csv_answer(template.name, heads, rows_from(read, role=Role.MERCHANT, merchant_id=merchant_id))
+
+
 def _own(coupon_template_id: int) -> CouponTemplate:
     return templates.find(g.session, merchant_id=g.staff.merchant_id, template_id=coupon_template_id)
 
@@ -492,9 +532,23 @@ def _page(
         ],
         parts_=_settings(template, tranches) | (parts or {}),
         open=opened,
-        refusal_fields=[(f"refusal_{one}", REFUSAL_LABELS[one], phrase(giving.REFUSAL_WORDS[one])) for one in giving.WORDED],
-        **(life_of(template) if template.review == ReviewState.APPROVED else {}),
+        refusal_fields=[
+            (f"refusal_{one}", REFUSAL_LABELS[one], phrase(giving.REFUSAL_WORDS[one])) for one in giving.WORDED
+        ],
+        **(_life(template) if template.review == ReviewState.APPROVED else {}),
     )
+
+
+def _life(template: CouponTemplate) -> dict[str, Any]:
+    """What became of its coupons: now, by day, and by the ways they came."""
+    whose = {"merchant_id": g.staff.merchant_id, "template_id": template.id}
+    today = business_day(now())
+    return {
+        "life": statistics.life(g.session, **whose, now=now()),
+        "days": statistics.by_day(g.session, **whose, since=today - timedelta(days=DAYS - 1), until=today),
+        "channels": statistics.by_channel(g.session, **whose),
+        "codes": [one for one in statistics.by_code(g.session, **whose) if one.code_id is not None],
+    }
 
 
 def _settings(template: CouponTemplate, tranches: Sequence[templates.Tranche]) -> dict[str, Submission[Any]]:

@@ -15,6 +15,7 @@ from pydantic import StringConstraints
 from sqlalchemy.orm import Session
 
 from campaigns import audience
+from campaigns.points import ledger, levels
 from core.clock import business_day
 from core.database import Role
 from core.errors import Invalid, NotFound
@@ -301,6 +302,8 @@ def _fan_page(fan: FanRow, form: Submission[Any]) -> str:
         fan=fan,
         form=form,
         moments=fans.timeline(g.session, merchant_id, fan.follower_id),
+        balance=ledger.balance_of(g.session, merchant_id=merchant_id, follower_id=fan.follower_id, now=now()),
+        standing=levels.standing(g.session, merchant_id=merchant_id, follower_id=fan.follower_id, now=now()),
         rule_tags=audience.tags_by_rule(g.session, merchant_id=merchant_id, follower_ids=[fan.follower_id]),
         known_tags=[tag for tag in fans.known_tags(g.session, merchant_id) if tag not in fan.tags],
     )

@@ -50,21 +50,29 @@ def notice_words(notice: StaffNotice) -> str:
         words = _("海报上的口号")
     elif notice.cause.startswith(notices.BROADCAST):
         words = _("群发“%(name)s”", name=notice.subject) if notice.subject else _("群发")
+    elif notice.cause.startswith(notices.COUPON):
+        words = _("优惠券“%(name)s”", name=notice.subject)
     else:
         words = _("“%(label)s”的欢迎语", label=notice.subject) if notice.subject else _("本店的欢迎语")
     match NoticeKind(notice.kind):
-        case NoticeKind.APPROVED if notice.cause.startswith(notices.SLOGAN):
-            return str(_("%(words)s通过了，再下载的海报会印上它。", words=words))
-        case NoticeKind.APPROVED if notice.cause.startswith(notices.BROADCAST):
-            return str(_("%(words)s通过了，到时间就会发出。", words=words))
         case NoticeKind.APPROVED:
-            return str(_("%(words)s通过了，客人现在就会看到。", words=words))
+            return str(_approved(notice, words))
         case NoticeKind.REFUSED:
             return str(_("%(words)s没有通过：%(reason)s", words=words, reason=notice.reason))
         case NoticeKind.EXPIRING:
             return str(_("临时二维码“%(subject)s”还有 %(days)s 天到期。", subject=notice.subject, days=notice.days))
         case NoticeKind.FIRST_FAN:
             return str(_("今天的第一位新粉丝来了，扫的是“%(subject)s”。", subject=notice.subject))
+
+
+def _approved(notice: StaffNotice, words: str) -> str:
+    if notice.cause.startswith(notices.SLOGAN):
+        return str(_("%(words)s通过了，再下载的海报会印上它。", words=words))
+    if notice.cause.startswith(notices.BROADCAST):
+        return str(_("%(words)s通过了，到时间就会发出。", words=words))
+    if notice.cause.startswith(notices.COUPON):
+        return str(_("%(words)s通过了，从现在起就能领。", words=words))
+    return str(_("%(words)s通过了，客人现在就会看到。", words=words))
 
 
 @blueprint.get("/notices")

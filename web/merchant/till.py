@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Annotated
 
 from flask import Blueprint, g, render_template
@@ -67,7 +68,7 @@ class VisitForm(LookForm):
 class GiveForm(LookForm):
     """Which coupon they get as a present."""
 
-    template: Id
+    coupon_template: Id
     nonce: Nonce = ""
 
 
@@ -193,22 +194,20 @@ def give() -> ResponseReturnValue:
         return _entry(form), 422
     try:
         card = _card(form.data.shown)
-        given = give_by_hand(card.follower_id, form.data.template, form.data.nonce)
+        name, until = give_by_hand(card.follower_id, form.data.coupon_template, form.data.nonce)
     except nonces.UnderWay:
         raise
     except BusinessError as refusal:
         return _refused(_("没有送出"), refusal)
-    return _done(Verdict(_("送出去了"), lines=(given["name"], until_words(given["until"]))))
+    return _done(Verdict(_("送出去了"), lines=(name, until_words(until))))
 
 
-def give_by_hand(follower_id: int, template_id: int, nonce: str) -> dict[str, object]:
+def give_by_hand(follower_id: int, template_id: int, nonce: str) -> tuple[str, datetime]:
     """Give somebody one of one's own coupons; the same nonce gives once."""
     template = templates.find(g.session, merchant_id=g.staff.merchant_id, template_id=template_id)
     body = {"template": template_id, "follower": follower_id}
     actor, route = f"staff:{g.staff.id}", "give"
-    answered = nonces.once(
-        g.session, actor=actor, route=route, nonce=nonce, body=body, merchant_id=g.staff.merchant_id
-    )
+    answered = nonces.once(g.session, actor=actor, route=route, nonce=nonce, body=body, merchant_id=g.staff.merchant_id)
     # The cause is the intent, so that the answer for a repeat is the coupon of the first time.
     given: Given = giving.grant(
         g.session,
@@ -221,7 +220,7 @@ def give_by_hand(follower_id: int, template_id: int, nonce: str) -> dict[str, ob
     if answered is None:
         nonces.keep(g.session, actor=actor, route=route, nonce=nonce, answer={"coupon": given.public_id})
         record("coupon.give", f"coupon_template:{template.id}", follower=follower_id)
-    return {"name": template.name, "until": given.valid_to}
+    return template.name, given.valid_to
 
 
 def new_nonce() -> str:
@@ -231,9 +230,7 @@ def new_nonce() -> str:
 
 def giveable() -> list[tuple[int, str]]:
     """Coupons that may be given by hand now."""
-    live = templates.listed(
-        g.session, merchant_id=g.staff.merchant_id, states=(TemplateState.LIVE,), limit=SHOWABLE
-    )
+    live = templates.listed(g.session, merchant_id=g.staff.merchant_id, states=(TemplateState.LIVE,), limit=SHOWABLE)
     return [(row.template.id, row.template.name) for row in live]
 
 
@@ -283,4 +280,3 @@ def _done(verdict: Verdict) -> str:
 def _refused(title: str, refusal: BusinessError) -> ResponseReturnValue:
     """Big and red, with the reason."""
     return _done(Verdict(title, lines=(refusal_text(refusal),), is_good=False)), refusal.status
-

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from flask import Blueprint, flash, g, redirect, render_template
@@ -11,6 +11,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from sqlalchemy import select
 
+from campaigns.coupons import cards
 from core.errors import Invalid, NotFound
 from merchants import sensitive_words
 from merchants.models import Community, Merchant, StaffRole
@@ -42,6 +43,7 @@ class WelcomeForm(Form):
     description: Paragraph = ""
     url: Paragraph = ""
     picture: PictureId = ""
+    template: PictureId = ""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,8 @@ class Bubble:
     title: str = ""
     description: str = ""
     picture: str | None = None
+    coupon: str = ""
+    """What the link to the coupon says."""
 
 
 @dataclass(frozen=True)
@@ -129,12 +133,15 @@ def _situation(
 def _spoken_bubble(message: Message, places: list[Place], values: dict[str, str]) -> Bubble:
     """A message in force; its picture can be shown where it is one of ours."""
     own = next((place.speaking for place in places if place.speaking and place.speaking.id == message.id), None)
-    return _bubble(own, values) or Bubble(
+    shown = _bubble(own, values) or Bubble(
         message.kind,
         welcomes.fill(message.text, values),
         welcomes.fill(message.title, values),
         welcomes.fill(message.description, values),
     )
+    offer = _offer(message.template_id)
+    # Where a coupon goes with it, a picture is said as its text.
+    return replace(shown, coupon=offer, kind="text" if offer and shown.kind == "image" else shown.kind)
 
 
 def _bubble(welcome: Welcome | None, values: dict[str, str]) -> Bubble | None:
@@ -146,6 +153,7 @@ def _bubble(welcome: Welcome | None, values: dict[str, str]) -> Bubble | None:
         welcomes.fill(welcome.title, values),
         welcomes.fill(welcome.description, values),
         own_picture_url(welcome.picture_id),
+        _offer(welcome.template_id),
     )
 
 
@@ -169,6 +177,7 @@ def write(code_id: int | None, variant: str, position: int) -> ResponseReturnVal
             description=newest.description,
             url=newest.url,
             picture=newest.picture_id,
+            template=newest.template_id,
         ),
     )
 
@@ -197,6 +206,7 @@ def save(code_id: int | None, variant: str, position: int) -> ResponseReturnValu
                 description=form.data.description,
                 url=form.data.url,
                 picture_id=int(form.data.picture) if form.data.picture else None,
+                template_id=int(form.data.template) if form.data.template and position == 0 else None,
             ),
             hosts=_hosts(),
             now=now(),
@@ -278,6 +288,18 @@ def _values(code: SubQrCode | None) -> dict[str, str]:
     }
 
 
+def _coupons() -> list[tuple[int, str]]:
+    return [(one.template_id, one.name) for one in cards.choices(g.session, merchant_id=g.staff.merchant_id)]
+
+
+def _offer(template_id: int | None) -> str:
+    """What the link to a coupon says, as far as it can be taken now."""
+    if template_id is None:
+        return ""
+    card = cards.own(g.session, merchant_id=g.staff.merchant_id, template_id=template_id)
+    return card.words if card.is_live else ""
+
+
 def _hosts() -> frozenset[str]:
     return link_hosts(current_runtime().settings.public_url)
 
@@ -291,6 +313,7 @@ def _form_page(code: SubQrCode | None, place: Place, form: Submission[Any]) -> s
         home=_home(code),
         variant_name=VARIANTS[place.variant],
         position_name=POSITIONS[place.position],
+        coupons=_coupons() if place.position == 0 else [],
         kinds=MESSAGE_KINDS.items(),
         placeholders=welcomes.PLACEHOLDERS,
         bytes_per_character=welcomes.BYTES_PER_CHARACTER,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from flask import Blueprint, Response, flash, g, make_response, redirect, render_template
 from flask.typing import ResponseReturnValue
@@ -13,6 +13,7 @@ from flask_babel import gettext as _
 from sqlalchemy import select
 
 from campaigns.broadcasts import approval
+from campaigns.coupons.models import CouponTemplate
 from core.errors import Invalid, NotFound
 from merchants import cards, merchants, notices, sensitive_words
 from merchants.models import Community, Merchant, MerchantCard, NoticeKind, Picture, Staff
@@ -68,6 +69,8 @@ class Preview:
     description: str
     reviewer: str | None
     doubts: list[Finding]
+    coupon: str | None
+    """What the coupon is called that goes with it."""
 
 
 @dataclass(frozen=True)
@@ -183,13 +186,21 @@ def picture(picture_id: int) -> Response:
     return response
 
 
+def page_with_coupons(coupon_template_id: int, form: Submission[Any]) -> str:
+    """The queue with the refused form of one of the coupons."""
+    return _page(0, {}, coupon_forms={coupon_template_id: form})
+
+
 def _page(
     after: int,
     forms: dict[int, Submission[RefusalForm]] | dict[int, Submission[DecisionForm]],
     card_forms: dict[int, Submission[RefusalForm]] | None = None,
     slogan_forms: dict[int, Submission[RefusalForm]] | None = None,
+    coupon_forms: dict[int, Submission[Any]] | None = None,
 ) -> str:
-    """`forms` holds the refused form of one of the messages, the others of one of the cards or slogans."""
+    """`forms` holds the refused form of one of the messages, the others of one of the cards, slogans or coupons."""
+    from web.operator import coupon_approvals
+
     waiting = welcomes.waiting_for_review(g.session, after=after, limit=PAGE + 1)
     shown = waiting[:PAGE]
     listed = sensitive_words.listed(g.session)
@@ -205,6 +216,8 @@ def _page(
         waiting_slogans=_slogan_previews(slogans.waiting_for_review(g.session, limit=PAGE), listed),
         decided_slogans=_slogan_previews(slogans.decided(g.session, limit=DECISIONS), listed),
         slogan_forms=slogan_forms or {},
+        waiting_coupons=coupon_approvals.waiting(),
+        coupon_forms=coupon_forms or {},
         older=here(after=shown[-1].id) if len(waiting) > PAGE else None,
         newest=here(after=None) if after else None,
         forms=forms,
@@ -226,6 +239,9 @@ def _previews(rows: Sequence[Welcome], listed: Sequence[ListedWord]) -> list[Pre
         for code in g.session.scalars(select(SubQrCode).where(SubQrCode.id.in_({row.code_id for row in rows})))
     }
     reviewers = _reviewers(rows)
+    offered = select(CouponTemplate.id, CouponTemplate.name)
+    carried = {row.template_id for row in rows if row.template_id is not None}
+    coupons = {row.id: row.name for row in g.session.execute(offered.where(CouponTemplate.id.in_(carried)))}
     previews = []
     hosts = _hosts()
     for row in rows:
@@ -246,6 +262,7 @@ def _previews(rows: Sequence[Welcome], listed: Sequence[ListedWord]) -> list[Pre
                 description=welcomes.fill(row.description, values),
                 reviewer=reviewers.get(row.reviewed_by),
                 doubts=welcomes.doubts(row, hosts=hosts, listed=listed),
+                coupon=coupons.get(row.template_id),
             )
         )
     return previews

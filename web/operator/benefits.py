@@ -10,7 +10,7 @@ from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 
 from campaigns.coupons import alliance as allied
-from campaigns.coupons import oversight
+from campaigns.coupons import oversight, statistics
 from campaigns.coupons.models import TemplateState
 from core.errors import Invalid, NotFound
 from merchants import merchants
@@ -131,7 +131,8 @@ def alliance_redemptions(month: str, from_id: int, to_id: int) -> str:
 def redemptions() -> str:
     """The latest redemptions everywhere, or those of people who redeemed their own."""
     query = read_query(RedemptionsQuery)
-    found = oversight.redemptions(g.session, own_only=query.own is not None, before=query.before, limit=PAGE + 1)
+    wanted = statistics.LogFilter(own=True if query.own else None)
+    found = statistics.redemptions(g.session, wanted, before=query.before, limit=PAGE + 1)
     return render_template(
         "operator/benefits_redemptions.html",
         page=page_of(found, lambda row: row.id),
@@ -165,9 +166,7 @@ def block(follower_id: int) -> ResponseReturnValue:
     if form.data is None:
         return _person(follower_id, form), 422
     try:
-        oversight.block(
-            g.session, follower_id=follower_id, reason=form.data.reason, operator_id=g.staff.id, now=now()
-        )
+        oversight.block(g.session, follower_id=follower_id, reason=form.data.reason, operator_id=g.staff.id, now=now())
     except Invalid as refusal:
         form.refuse(refusal)
         return _person(follower_id, form), 422

@@ -54,11 +54,24 @@
     }
   }
 
-  // WeChat's scanner is there once its script has been configured with a signature for this page.
-  const hasWeChat = () => Boolean(window.wx?.scanQRCode && document.body.dataset.wxReady);
+  // Inside WeChat its own scanner is used, once its script is there and our page's signature has been accepted.
+  let isReady = false;
+  const hasWeChat = () => isReady && Boolean(window.wx?.scanQRCode);
+  function askWeChat() {
+    const script = document.createElement("script");
+    script.src = "https://res.wx.qq.com/open/js/jweixin-1.6.0.js";
+    script.addEventListener("load", async () => {
+      const page = location.href.split("#")[0];
+      const answer = await fetch(`/m/jssdk?url=${encodeURIComponent(page)}`).catch(() => null);
+      if (!answer?.ok) return;
+      window.wx.config({ ...(await answer.json()), jsApiList: ["scanQRCode"] });
+      window.wx.ready(() => { isReady = true; offer(); });
+    });
+    document.head.append(script);
+  }
+  if (/MicroMessenger/i.test(navigator.userAgent)) askWeChat();
   const hasCamera = "BarcodeDetector" in window && Boolean(navigator.mediaDevices?.getUserMedia);
   function offer() { scan.hidden = !(hasWeChat() || hasCamera) || Boolean(stream); }
-  document.addEventListener("wx-ready", offer);
   offer();
   scan.addEventListener("click", () => {
     if (hasWeChat()) window.wx.scanQRCode({ needResult: 1, scanType: ["qrCode"], success: ({ resultStr }) => found(resultStr) });

@@ -30,6 +30,24 @@ class Till:
         self.id = self.street.merchant(name)
         self.now: datetime = self.street.now
 
+    def crowd(self, people: int, points: int = 0, *, vests_in: int | None = None) -> list[int]:
+        """Several at once, each with so many points."""
+        crowd = [self.person() for _ in range(people)]
+        with self.runtime.transaction(Role.MERCHANT, merchant_id=self.id) as session:
+            held = ledger.hold(session, merchant_id=self.id, follower_ids=crowd)
+            for who in held if points else ():
+                ledger.earn(
+                    session,
+                    merchant_id=self.id,
+                    follower_id=who,
+                    points=points,
+                    cause=Cause("visit", next(_numbers)),
+                    now=self.now,
+                    vests_at=None if vests_in is None else self.now + timedelta(days=vests_in),
+                    expires_at=ledger.expiry(self.now, 30),
+                )
+        return crowd
+
     def person(self) -> int:
         """Somebody who opened the owners' pages."""
         number = next(_numbers)
