@@ -199,7 +199,7 @@ class Tills(RuleBasedStateMachine):
             mine = {"people": self.people}
             states = {row.id: (row.state, row.uses_left) for row in session.execute(_STATES, mine)}
             points = {(row.merchant_id, row.follower_id): row.balance for row in session.execute(_POINTS, mine)}
-            owed = dict(session.execute(_OWED, mine).all())
+            owed = {row.party_id: row.fen for row in session.execute(_OWED, mine)}
         assert states == {one.given.coupon_id: (one.state, one.uses_left) for one in self.model.coupons}
         wanted: Counter[tuple[int, int]] = Counter()
         debt = 0
@@ -215,7 +215,7 @@ _STATES = text("SELECT id, state, uses_left FROM coupon WHERE follower_id = ANY(
 _POINTS = text("""
     SELECT merchant_id, follower_id, balance FROM points_account WHERE follower_id = ANY(:people) AND kind = 'fan'""")
 _OWED = text("""
-    SELECT e.party_id, sum(e.fen)::bigint FROM alliance_entry e
+    SELECT e.party_id, sum(e.fen)::bigint AS fen FROM alliance_entry e
     JOIN alliance_transfer t ON t.id = e.transfer_id JOIN redemption r ON r.id = t.redemption_id
     WHERE r.follower_id = ANY(:people) GROUP BY e.party_id""")
 
@@ -229,7 +229,7 @@ def play(runtime: Runtime) -> None:
     class Here(Tills):
         tea, noodles = shop, neighbour
 
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(
         Here,
         settings=settings(
             max_examples=EXAMPLES, stateful_step_count=STEPS, deadline=None, database=None, derandomize=True,
