@@ -14,7 +14,7 @@ from flask_babel import lazy_gettext as _l
 
 from campaigns.coupons import validity
 from campaigns.coupons.models import AcceptorState, Channel, CouponKind, CouponState, TemplateState
-from campaigns.coupons.validity import Line, Terms
+from campaigns.coupons.validity import REFUSED_WORDS, Line, Refused, Terms
 from campaigns.points.models import RuleTrigger, TransferKind
 from core.clock import business_day
 from core.errors import NotFound
@@ -100,6 +100,7 @@ def register(app: Flask) -> None:
         line_words,
         money,
         until_words,
+        coupon_refused,
     ):
         app.add_template_filter(filter_)
 
@@ -169,6 +170,11 @@ def clock(minutes: int) -> str:
 def until_words(moment: datetime) -> str:
     """Until when one coupon is good."""
     return str(_("%(when)s 前有效", when=short_time(moment)))
+
+
+def coupon_refused(why: Refused) -> str:
+    """Why a coupon cannot be used at this moment."""
+    return phrase(REFUSED_WORDS[why])
 
 
 def month_named(wanted: str | None) -> date:

@@ -11,7 +11,6 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from campaigns.coupons.models import BenefitBlock, CouponTemplate, Redemption, TemplateState
-from core.database import rows_changed
 from core.errors import BusinessError, NotFound, Phrase
 from merchants.models import Follower, Merchant, Staff
 from merchants.wording import clean
@@ -113,7 +112,8 @@ def block(session: Session, *, follower_id: int, reason: str, operator_id: int, 
     values = {
         "follower_id": follower_id, "reason": _reason(reason), "blocked_by": operator_id, "blocked_at": now,
     }  # fmt: skip
-    if not rows_changed(session.execute(insert(BenefitBlock).values(values).on_conflict_do_nothing())):
+    new = insert(BenefitBlock).values(values).on_conflict_do_nothing().returning(BenefitBlock.follower_id)
+    if session.scalar(new) is None:
         raise AlreadyBlocked
 
 
