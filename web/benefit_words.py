@@ -14,7 +14,7 @@ from flask_babel import lazy_gettext as _l
 
 from campaigns.coupons import validity
 from campaigns.coupons.models import AcceptorState, Channel, CouponKind, CouponState, TemplateState
-from campaigns.coupons.validity import Line, Terms
+from campaigns.coupons.validity import REFUSED_WORDS, Line, Refused, Terms
 from campaigns.points.models import RuleTrigger, TransferKind
 from core.clock import SHANGHAI, business_day
 from core.errors import NotFound
@@ -100,6 +100,7 @@ def register(app: Flask) -> None:
         line_words,
         money,
         until_words,
+        coupon_refused,
     ):
         app.add_template_filter(filter_)
 
@@ -172,6 +173,11 @@ def until_words(moment: datetime) -> str:
     if (here.hour, here.minute) == (0, 0):
         return str(_("有效到 %(day)s", day=day((here - timedelta(days=1)).date())))
     return str(_("%(when)s 前有效", when=short_time(moment)))
+
+
+def coupon_refused(why: Refused) -> str:
+    """Why a coupon cannot be used at this moment."""
+    return phrase(REFUSED_WORDS[why])
 
 
 def month_named(wanted: str | None) -> date:

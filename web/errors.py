@@ -115,7 +115,7 @@ def way_back() -> str:
     """Where this visitor feels at home."""
     staff = g.get("staff")
     if staff is None:
-        return "/"
+        return "/m/" if request.path.startswith("/m/") else "/"
     return home_of(staff.role)
 
 

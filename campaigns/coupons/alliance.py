@@ -306,14 +306,14 @@ def entries(
 
 
 STATEMENT_HEADS: Final = (
-    "时间", "类型", "发券的店", "核销的店", "优惠券", "账单（元）", "优惠（元）", "结算（元）", "核销编号",
+    "时间", "类型", "发券的店", "核销的店", "优惠券", "账单（元）", "优惠（元）", "结算（分）", "核销编号",
 )  # fmt: skip
 
 
 def statement_rows(
     session: Session, *, month: date, merchant_id: int | None = None, partner_id: int | None = None
 ) -> Iterator[tuple[str | int | datetime, ...]]:
-    """A month's redemptions as rows of a table, under `STATEMENT_HEADS`."""
+    """A month's redemptions as rows of a table, under `STATEMENT_HEADS`; what is owed in fen, to be summed."""
     before: int | None = None
     while found := entries(
         session, month=month, merchant_id=merchant_id, partner_id=partner_id, before=before, limit=LINES_AT_ONCE
@@ -325,18 +325,16 @@ def statement_rows(
                 one.issuer_name,
                 one.redeemer_name,
                 one.template_name,
-                "" if one.bill_fen is None else yuan(one.bill_fen),
-                yuan(one.discount_fen),
-                yuan(one.fen),
+                "" if one.bill_fen is None else _yuan(one.bill_fen),
+                _yuan(one.discount_fen),
+                one.fen,
                 one.redemption_id,
             )
         before = found[-1].transfer_id
 
 
-def yuan(fen: int) -> str:
-    """An amount for a table: -12.50."""
-    whole, rest = divmod(abs(fen), 100)
-    return f"{'-' if fen < 0 else ''}{whole}.{rest:02d}"
+def _yuan(fen: int) -> str:
+    return f"{fen // 100}.{fen % 100:02d}"
 
 
 _STATEMENT: Final = text("""

@@ -360,6 +360,18 @@ def claimable(session: Session, *, merchant_id: int, follower_id: int, now: date
     return found
 
 
+def look(session: Session, *, template: CouponTemplate, follower_id: int, channel: Channel, now: datetime) -> Claimable:
+    """One template as a person sees it who came by this channel, whether anybody may take one or not."""
+    given = {"template": template.id, "follower": follower_id, "now": now, "day": business_day(now)}
+    standing = session.execute(_ONE, given).one()
+    refusal: Refusal | None = Refusal.IDENTITY
+    if may_have_benefits(session, follower_id=follower_id):
+        refusal = _why_not(session, template, standing, follower_id=follower_id, channel=channel, now=now)
+    words = "" if refusal is None else NotGiven(refusal, template.refusals).template
+    left = max(standing.released - template.issued, 0)
+    return Claimable(template, refusal, words, standing.had, left, standing.next_at)
+
+
 def _record(
     session: Session, merchant_id: int, staff_id: int, action: str, coupon_id: int, detail: dict[str, Any]
 ) -> None:

@@ -236,7 +236,9 @@ def balances_of(
 ) -> dict[int, Balance]:
     """What a person has, by merchant; of those where they ever had something."""
     rows = session.execute(_BALANCES, {"follower_id": follower_id, "merchant_id": merchant_id, "now": now})
-    return {row.merchant_id: Balance(row.points, row.pending, row.debt, row.expiring, row.expires_at) for row in rows}
+    return {
+        row.merchant_id: Balance(row.points, row.pending, row.debt, row.expiring or 0, row.expires_at) for row in rows
+    }
 
 
 def statement_of(

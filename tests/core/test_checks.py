@@ -128,7 +128,43 @@ COUPON = """
     FROM coupon_template t, (SELECT min(id) AS id FROM follower) f, generate_series(1, 2) n;"""
 """Somebody holds two coupons, as they should be."""
 
+REDEEMED = f"""{COUPON}
+    INSERT INTO staff (merchant_id, name, role) SELECT id, '店员', 'clerk' FROM merchant;
+    INSERT INTO coupon_acceptor (merchant_id, template_id, acceptor_id, state, redeemed)
+    SELECT merchant_id, id, (SELECT max(id) FROM merchant), 'agreed', 1 FROM coupon_template;
+    UPDATE coupon SET state = 'redeemed', uses_left = 0, ended_at = app_now() WHERE seq = 1;
+    INSERT INTO redemption (merchant_id, issuer_id, coupon_id, template_id, follower_id, staff_id, use_no,
+                            discount_fen, is_first_here)
+    SELECT s.merchant_id, c.merchant_id, c.id, c.template_id, c.follower_id, s.id, 1, 1000, true
+    FROM coupon c, staff s WHERE c.seq = 1 AND s.merchant_id = (SELECT max(id) FROM merchant);
+    WITH moved AS (
+        INSERT INTO alliance_transfer (redemption_id, payer_id, earner_id)
+        SELECT id, issuer_id, merchant_id FROM redemption RETURNING id, payer_id, earner_id)
+    INSERT INTO alliance_entry (transfer_id, party_id, fen)
+    SELECT id, payer_id, -400 FROM moved UNION ALL SELECT id, earner_id, 400 FROM moved;"""
+"""One of the two was redeemed at a neighbour's till, as it should be."""
+EARNED = """
+    INSERT INTO points_rule (merchant_id, trigger, points, most_per_person, most_per_day)
+    SELECT max(id), 'visit', 10, 100, 100 FROM merchant;
+    INSERT INTO points_transfer (merchant_id, follower_id, kind, points, rule_id, source_type, source_id)
+    SELECT p.merchant_id, r.follower_id, 'earn', 10, p.id, 'redemption', {source} FROM points_rule p, redemption r;"""
+TAKEN_BACK = "UPDATE redemption SET reversed_at = app_now();"
+
 PLANTS: dict[str, tuple[str, str]] = {
+    "co03_redeemed_once": (
+        "", f"{REDEEMED} UPDATE coupon SET state = 'issued', uses_left = 1, ended_at = NULL WHERE seq = 1"
+    ),
+    "co04_redeemed_where_agreed": ("", f"{REDEEMED} DELETE FROM coupon_acceptor"),
+    "co08_reversed_once_with_a_reason": ("", f"{REDEEMED} {TAKEN_BACK}"),
+    "co10_redemption_and_its_points_agree": (
+        "ALTER TABLE points_transfer DISABLE TRIGGER USER", REDEEMED + EARNED.format(source="r.id + 1")
+    ),
+    "co10_redemption_and_its_debt_agree": ("", f"{REDEEMED} {TAKEN_BACK}"),
+    "pt01_alliance_sums_to_zero": (
+        "ALTER TABLE alliance_transfer DISABLE TRIGGER USER",
+        f"""{REDEEMED} INSERT INTO alliance_transfer (redemption_id, is_reversal, payer_id, earner_id)
+            SELECT id, true, issuer_id, merchant_id FROM redemption""",
+    ),
     "co01_given_is_counted": ("", f"{COUPON} UPDATE coupon_template SET issued = 3"),
     "co01_days_are_counted": ("", f"{COUPON} UPDATE coupon_template_day SET given = 1"),
     "co02_nobody_has_more_than_the_limit": ("", f"{COUPON} UPDATE coupon SET seq = 3 WHERE seq = 2"),
@@ -388,6 +424,42 @@ def test_a_check_of_coupons_sees_the_other_ways_too(
     plant: str, check: str, ruin: Callable[[str, str], dict[str, object]]
 ) -> None:
     assert check in ruin("", f"{COUPON} {plant}")
+
+
+def test_redemptions_as_they_should_be_are_no_finding(ruin: Callable[[str, str], dict[str, object]]) -> None:
+    assert ruin("", REDEEMED) == {}
+
+
+@pytest.mark.parametrize(
+    ("plant", "check"),
+    [
+        ("UPDATE coupon SET state = 'redeemed', uses_left = 0 WHERE seq = 2", "co03_redeemed_once"),
+        ("UPDATE coupon_acceptor SET redeemed = 0", "co04_redeemed_where_agreed"),
+        ("UPDATE staff SET merchant_id = (SELECT min(id) FROM merchant)", "co04_redeemed_where_agreed"),
+        ("UPDATE coupon SET follower_id = (SELECT max(id) FROM follower)", "co04_redeemed_where_agreed"),
+        (
+            f"""{TAKEN_BACK} INSERT INTO redemption_reversal (redemption_id, merchant_id, staff_id, reason,
+                                                             is_valid_again, reversed_at)
+                SELECT id, merchant_id, staff_id, '', false, reversed_at FROM redemption""",
+            "co08_reversed_once_with_a_reason",
+        ),
+        (EARNED.format(source="r.id") + TAKEN_BACK, "co10_redemption_and_its_points_agree"),
+        (
+            "UPDATE alliance_entry SET fen = fen * 3",
+            "co10_redemption_and_its_debt_agree",
+        ),
+        ("UPDATE alliance_entry SET fen = 1", "pt01_alliance_sums_to_zero"),
+    ],
+)
+def test_a_check_of_redemptions_sees_the_other_ways_too(
+    plant: str, check: str, ruin: Callable[[str, str], dict[str, object]]
+) -> None:
+    free = (
+        "ALTER TABLE points_transfer DISABLE TRIGGER USER; ALTER TABLE alliance_entry DISABLE TRIGGER USER;"
+        "ALTER TABLE alliance_transfer DISABLE TRIGGER USER;"
+        "GRANT UPDATE ON alliance_entry TO quanma_platform"
+    )
+    assert check in ruin(free, f"{REDEEMED} {plant}")
 
 
 BROADCAST = """

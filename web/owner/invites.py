@@ -6,7 +6,6 @@ A card is an address to come to. Nothing is asked of whoever opens it, and nothi
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 from urllib.parse import urlsplit
@@ -22,24 +21,16 @@ from campaigns.referrals import binding, invites, review
 from campaigns.referrals.models import CameBy
 from core.database import Role
 from core.errors import NotFound
-from merchants.models import Follower, Merchant, Picture
+from merchants.models import Follower
 from web.auth.access import owner_or_guest, owner_required
 from web.auth.owner import PHONE_COOKIE, on_arrival, picture_of, to_wechat
 from web.context import current_runtime, now
+from web.owner import queries
 from web.security import limiter
 
 blueprint = Blueprint("owner_invites", __name__, url_prefix="/m")
 
 _CARD: Final = re.compile(r"/m/i/([A-Za-z0-9]{14})")
-
-
-@dataclass(frozen=True)
-class _Shop:
-    id: int
-    name: str
-    kind: str
-    intro: str
-    picture: str | None
 
 
 # ---- Coming by a card ----
@@ -78,10 +69,16 @@ def opened(public_id: str) -> ResponseReturnValue:
         return render_template("owner/invite_over.html")
     return render_template(
         "owner/invite_opened.html",
-        shop=_shop(found.merchant_id),
+        shop=queries.shop(g.session, found.merchant_id),
         words=found.words,
         earns=_earns(found.merchant_id),
     )
+
+
+@blueprint.app_template_global("has_invites")
+def has_invites(shop_id: int) -> bool:
+    """Whether a shop's page shows the way to one's own card."""
+    return invites.is_offered(g.session, merchant_id=shop_id)
 
 
 def _is_in_wechat() -> bool:
@@ -96,7 +93,7 @@ def _is_in_wechat() -> bool:
 @owner_required
 def mine(shop_id: int) -> str:
     """My card of one shop, and what came of it, in numbers."""
-    shop, me = _shop(shop_id), g.owner.follower_id
+    shop, me = queries.shop(g.session, shop_id), g.owner.follower_id
     is_offered = invites.is_offered(g.session, merchant_id=shop_id)
     if not is_offered:
         raise NotFound("这家店没有邀请卡。")
@@ -143,17 +140,6 @@ def poster(shop_id: int) -> ResponseReturnValue:
     response = Response(picture, mimetype="image/png")
     response.headers["Cache-Control"] = "private, max-age=3600"
     return response
-
-
-def _shop(shop_id: int) -> _Shop:
-    row = g.session.execute(
-        select(Merchant.id, Merchant.name, Merchant.kind, Merchant.intro, Picture.public_id)
-        .outerjoin(Picture, Picture.id == Merchant.picture_id)
-        .where(Merchant.id == shop_id)
-    ).one_or_none()
-    if row is None:
-        raise NotFound("没有找到这家店，它可能暂停营业了。")
-    return _Shop(*row)
 
 
 def _earns(shop_id: int) -> set[RuleTrigger]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import select
@@ -53,3 +54,9 @@ def template(session: Session, public_id: str) -> CouponTemplate:
 def picture(session: Session, picture_id: int | None) -> str | None:
     """The address part of a picture."""
     return session.scalar(select(Picture.public_id).where(Picture.id == picture_id)) if picture_id else None
+
+
+def shop_names(session: Session, shop_ids: Iterable[int]) -> list[tuple[int, str]]:
+    """Those of them that are open, by name."""
+    found = select(Merchant.id, Merchant.name).where(Merchant.id.in_(list(shop_ids))).order_by(Merchant.name)
+    return [(row.id, row.name) for row in session.execute(found)]

@@ -1,29 +1,24 @@
-"""Words of the owners' pages about coupons, as template filters."""
+"""Words of the owners' pages, as template filters."""
 
 from __future__ import annotations
 
-from flask import Flask
-from flask_babel import gettext
+from datetime import datetime, timedelta
 
-from campaigns.coupons import validity
-from campaigns.coupons.validity import Line, Terms
+from flask import Flask
+from flask_babel import gettext as _
+
+from core.clock import business_day, start_of_day
+from web.formats import day, short_time
 
 
 def register(app: Flask) -> None:
     """Make them known to templates."""
-    for name, filter_ in (
-        ("coupon_headline", lambda terms: line(validity.headline(terms))),
-        ("coupon_validity", lambda terms: line(validity.validity_line(terms))),
-        ("coupon_terms", terms_of),
-    ):
-        app.add_template_filter(filter_, name)
+    app.add_template_filter(until)
 
 
-def line(said: Line) -> str:
-    """A sentence about a coupon, in the visitor's language."""
-    return str(gettext(said.template, **said.detail))
-
-
-def terms_of(terms: Terms) -> list[str]:
-    """What a coupon promises, the benefit first."""
-    return [line(one) for one in validity.describe(terms)]
+def until(moment: datetime) -> str:
+    """The last day of something that ends with a day, else the moment: 12月23日 周三止, 今天 14:30 前."""
+    today = business_day(moment)
+    if start_of_day(today) == moment:
+        return _("%(day)s止", day=day(today - timedelta(days=1)))
+    return _("%(time)s 前", time=short_time(moment))

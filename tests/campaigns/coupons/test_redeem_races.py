@@ -247,10 +247,7 @@ def test_the_last_place_at_a_neighbours_is_taken_once(shop: Shop, hands: ThreadP
         clerks = [session.execute(add, {"shop": noodles.id}).scalar_one() for _ in coupons]
     answers = at_once(
         hands,
-        *(
-            lambda n=number: noodles.redeem(shown[n], coupons[n], staff=clerks[n])  # type: ignore[misc]
-            for number in range(4)
-        ),
+        *(lambda n=number: noodles.redeem(shown[n], coupons[n], staff=clerks[n]) for number in range(4)),
     )
     assert Counter(answer if isinstance(answer, str) else "redeemed" for answer in answers) == {
         "redeemed": 1, Why.FULL_HERE: 3,

@@ -64,6 +64,16 @@ def test_what_is_pending_vests_on_its_day_and_expires_on_its_day(till: Till) -> 
     till.spend(ann, 40)
 
 
+def test_what_is_over_cannot_be_spent_before_the_job_comes(till: Till) -> None:
+    ann = till.person()
+    till.earn(ann, 5, lives=0)
+    till.earn(ann, 7)
+    till.later(hours=13)
+    with pytest.raises(NotEnoughPoints):
+        till.spend(ann, 8)
+    till.spend(ann, 7)
+
+
 def test_a_reversal_takes_what_is_there_and_later_points_pay_the_rest(till: Till) -> None:
     ann = till.person()
     earned = till.earn(ann, 100)

@@ -16,6 +16,10 @@ from core.database import Role
 from core.errors import NotFound
 from core.runtime import Runtime
 from merchants import owners
+from qrcodes import codes, queries
+from qrcodes.codes import Changes, Wanted
+from qrcodes.models import CodeKind
+from qrcodes.queries import CodeFilter
 from tests.campaigns.referrals.cards import Street
 from tests.community import new_openid, scanned, subscribed, unsubscribed, wrote
 
@@ -237,3 +241,38 @@ def test_nobody_makes_a_card_in_anothers_name(runtime: Runtime, street: Street) 
     ann, ben = street.follower(), street.follower()
     with pytest.raises(ProgrammingError), runtime.transaction(Role.FAN, follower_id=ben.id) as session:
         invites.take(session, merchant_id=street.tea, follower_id=ann.id, now=street.now)
+
+
+# ---- The codes of cards ----
+
+
+def test_cards_do_not_bury_the_codes_that_somebody_hung_up(street: Street) -> None:
+    card = street.card(street.follower())
+    with street.runtime.transaction(Role.MERCHANT, merchant_id=street.tea) as session:
+        listed = queries.page(session, wanted=CodeFilter(merchant_id=street.tea), now=street.now)
+        cards = queries.page(session, wanted=CodeFilter(merchant_id=street.tea, kind=CodeKind.INVITE), now=street.now)
+    assert [row.code.id for row in listed] == [street.code.id]
+    assert [row.code.label for row in cards] == [f"{invites.LABEL} {card.public_id}"]
+    street.later(days=25)
+    with street.runtime.transaction(Role.PLATFORM) as session:
+        assert queries.expiring(session, street.now) == []
+
+
+def test_a_cards_code_stays_a_cards_code(street: Street) -> None:
+    street.card(street.follower())
+    code_id = street.read("SELECT id FROM sub_qr_code WHERE kind = 'invite'")[0][0]
+    with street.runtime.transaction(Role.PLATFORM) as session:
+        codes.edit_many(session, code_ids=[code_id], merchant_id=street.tea, changes=Changes(kind=CodeKind.TABLE))
+        with pytest.raises(NotFound):
+            codes.edit(session, merchant_id=street.tea, code_id=code_id, wanted=Wanted("一号桌", CodeKind.TABLE))
+    assert street.read("SELECT kind FROM sub_qr_code WHERE id = :id", id=code_id) == [("invite",)]
+
+
+def test_a_card_takes_none_of_the_accounts_permanent_codes_and_ends_with_its_code(street: Street) -> None:
+    used = street.read("SELECT used FROM scene_pool")
+    card = street.card(street.follower())
+    assert street.read("SELECT used FROM scene_pool") == used
+    [code] = street.read("SELECT permanent, lifetime_seconds, expires_at FROM sub_qr_code WHERE kind = 'invite'")
+    assert (code.permanent, code.lifetime_seconds) == (False, 30 * 86_400)
+    assert card.expires_at <= code.expires_at
+    assert len(card.public_id) == 14

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 from flask import Flask
 from sqlalchemy import func, select, table
+from werkzeug.test import TestResponse
 
 from core.database import Role
 from core.runtime import Runtime
 from merchants import owners
 from tests.community import Neighbourhood, new_openid
 from tests.web.conftest import Browser
+
+
+class PhoneBrowser(Browser):
+    """Takes the form token from the head of any page."""
+
+    def _seen(self, response: TestResponse) -> TestResponse:
+        if response.mimetype == "text/html" and (found := re.search('csrf-token" content="([^"]+)', response.text)):
+            self.token = found[1]
+        return response
 
 
 @dataclass
@@ -45,7 +56,7 @@ def owner_phone(runtime: Runtime, app: Flask, street: Neighbourhood) -> Callable
         with runtime.transaction(Role.PLATFORM) as session:
             follower_id = owners.meet(session, runtime, openid=openid, now=runtime.now())
             token = owners.begin(session, follower_id=follower_id, now=runtime.now())
-        browser = Browser(app.test_client())
+        browser = PhoneBrowser(app.test_client())
         browser.client.set_cookie("owner", token)
         return Phone(browser, openid, follower_id)
 

@@ -55,7 +55,7 @@ def test_other_pages_bring_nobody(app: Flask, cards: Street) -> None:
 
 
 def test_a_card_looks_the_same_to_everybody_and_one_that_is_over_says_so_politely(
-    browser: Browser, owner_phone: Callable[[], Phone], cards: Street
+    browser: Browser, owner_phone: Callable[..., Phone], cards: Street
 ) -> None:
     ann = cards.follower()
     card = cards.card(ann)
@@ -86,7 +86,7 @@ def test_inside_wechat_a_card_asks_who_is_there_first(browser: Browser, cards: S
 
 
 def test_an_owner_makes_a_card_keeps_its_picture_and_sees_numbers_only(
-    owner_phone: Callable[[], Phone], cards: Street
+    owner_phone: Callable[..., Phone], cards: Street
 ) -> None:
     phone = owner_phone()
     assert "做一张我的卡" in phone.browser.get(f"/m/invite/{cards.tea}").text
@@ -113,9 +113,11 @@ def test_an_owner_makes_a_card_keeps_its_picture_and_sees_numbers_only(
     assert cards.read("SELECT state FROM sub_qr_code WHERE kind = 'invite' ORDER BY id") == [("retired",), ("active",)]
 
 
-def test_a_shop_without_cards_has_no_page_of_them(owner_phone: Callable[[], Phone], cards: Street) -> None:
+def test_a_shop_without_cards_has_no_page_of_them(owner_phone: Callable[..., Phone], cards: Street) -> None:
     phone = owner_phone()
     assert phone.browser.get(f"/m/invite/{cards.noodles}").status_code == 404
+    assert "我的邀请卡" in phone.browser.get(f"/m/shops/{cards.tea}").text
+    assert "我的邀请卡" not in phone.browser.get(f"/m/shops/{cards.noodles}").text
     phone.browser.get("/m/settings")
     assert phone.browser.post(f"/m/invite/{cards.noodles}").status_code == 404
 
