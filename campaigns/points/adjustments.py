@@ -117,8 +117,11 @@ def decide(
     now: datetime,
     merchant_id: int | None = None,
 ) -> PointsAdjustment:
-    """The second person agrees or refuses: an owner of this shop (`merchant_id` given), or an operator (None)."""
-    adjustment = session.get(PointsAdjustment, adjustment_id, with_for_update=True, populate_existing=True)
+    """The second person agrees or refuses: an owner of this shop (`merchant_id` given), or an operator (None).
+
+    Of two who decide at once one is heard, and the other is told so. What is refused leaves no trace.
+    """
+    adjustment = session.get(PointsAdjustment, adjustment_id, populate_existing=True)
     if adjustment is None or merchant_id not in (None, adjustment.merchant_id):
         raise NotFound
     if adjustment.state != AdjustmentState.WAITING:
@@ -127,14 +130,16 @@ def decide(
     may = session.execute(_MAY_DECIDE, {"staff": staff_id, "role": role, "merchant": merchant_id}).one_or_none()
     if may is None or staff_id == adjustment.asked_by:
         raise SecondPersonNeeded
-    adjustment.state = AdjustmentState.DONE if approve else AdjustmentState.REFUSED
-    adjustment.decided_by = staff_id
-    adjustment.decided_at = now
-    session.flush()
-    if approve:
-        ledger.hold(session, merchant_id=adjustment.merchant_id, follower_ids=(adjustment.follower_id,))
-        _refuse_more_than_there_is(session, adjustment.merchant_id, adjustment.follower_id, adjustment.points, now)
-        _do(session, adjustment, staff_id, now)
+    answer = AdjustmentState.DONE if approve else AdjustmentState.REFUSED
+    with session.begin_nested():
+        decided = session.execute(_DECIDE, {"id": adjustment_id, "answer": answer, "staff": staff_id, "now": now})
+        if decided.one_or_none() is None:
+            raise AlreadyDecided
+        if approve:
+            ledger.hold(session, merchant_id=adjustment.merchant_id, follower_ids=(adjustment.follower_id,))
+            _refuse_more_than_there_is(session, adjustment.merchant_id, adjustment.follower_id, adjustment.points, now)
+            _do(session, adjustment, staff_id, now)
+    session.refresh(adjustment)
     kind = "operator" if merchant_id is None else "merchant"
     action = "points.adjust_approved" if approve else "points.adjust_refused"
     _note(session, adjustment, action, actor_kind=kind, actor_id=staff_id)
@@ -237,6 +242,10 @@ _ALONE: Final = text("""
            (SELECT CAST(coalesce(sum(abs(points)), 0) AS bigint) FROM points_adjustment
             WHERE merchant_id = :merchant AND asked_by = :staff AND NOT needs_second
               AND asked_at >= :start AND asked_at < :end) AS done""")
+
+_DECIDE: Final = text("""
+    UPDATE points_adjustment SET state = :answer, decided_by = :staff, decided_at = :now
+    WHERE id = :id AND state = 'waiting' RETURNING id""")
 
 _MAY_DECIDE: Final = text("""
     SELECT 1 FROM staff

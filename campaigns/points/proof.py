@@ -18,6 +18,7 @@ from core import outbox
 from core.clock import business_day
 from core.database import Role
 from core.jobs import Handler
+from core.models import Outbox, OutboxState
 from core.outbox import Task
 from core.runtime import Runtime
 
@@ -54,6 +55,18 @@ def owe(session: Session, now: datetime) -> None:
     """Have a worker prove the ledgers, once a night."""
     day = business_day(now).isoformat()
     outbox.add(session, kind=PROVE, dedupe_key=f"{PROVE}:{day}", payload={}, queue=outbox.SLOW)
+
+
+def ask(session: Session, now: datetime) -> None:
+    """Have a worker prove the ledgers soon, unless it is about to."""
+    if not is_asked(session):
+        outbox.add(session, kind=PROVE, dedupe_key=f"{PROVE}:{now.isoformat()}", payload={}, queue=outbox.SLOW)
+
+
+def is_asked(session: Session) -> bool:
+    """Whether a worker has yet to prove the ledgers, or is at it."""
+    waits = select(Outbox.id).where(Outbox.kind == PROVE, Outbox.state == OutboxState.PENDING).exists()
+    return bool(session.scalar(select(waits)))
 
 
 def prove_ledgers(runtime: Runtime, task: Task) -> None:

@@ -101,7 +101,7 @@ TASK_KINDS: dict[str, Any] = {
     "freeze_broadcast": _l("准备群发名单"),
     "preview_broadcast": _l("试发群发"),
     "ask_mass_quota": _l("查询当天的群发次数"),
-    "prove_ledgers": _l("核对积分账本"),
+    "prove_ledgers": _l("核对账本"),
 }
 TASK_ERRORS: dict[str, Any] = {
     "later": _l("微信让我们过会儿再试"),
@@ -223,6 +223,7 @@ ACTIONS: dict[str, Any] = {
     "rule.withdraw": _l("撤回归属规则"),
     "rank.policy": _l("修改名次公式"),
     "quota.policy": _l("修改群发额度的分法"),
+    "ledgers.prove": _l("核对账本"),
     "points.adjusted": _l("手工调整积分"),
     "points.adjust_asked": _l("申请手工调整积分"),
     "points.adjust_approved": _l("确认手工调整积分"),

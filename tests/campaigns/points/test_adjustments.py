@@ -1,5 +1,8 @@
 """Points by hand: with a reason, within limits, above them by two people, and always in the audit log."""
 
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -117,6 +120,68 @@ def test_more_waits_for_a_second_person(office: Office, ann: int, second: str) -
     assert office.has(ann) == (531, 0, 0)
     with pytest.raises(AlreadyDecided):
         office.decide(asked, office.operator)
+
+
+@pytest.mark.parametrize("answers", [(True, True, True, True), (True, False, True, False)])
+def test_of_several_who_decide_at_once_one_is_heard(office: Office, ann: int, answers: tuple[bool, ...]) -> None:
+    asked = office.ask(ann, 501)
+    start = threading.Barrier(len(answers))
+
+    def decide(number: int) -> str:
+        start.wait()
+        by = office.operator if number % 2 else office.partner
+        try:
+            return str(office.decide(asked, by, approve=answers[number]).state)
+        except AlreadyDecided as refusal:
+            return refusal.code
+
+    with ThreadPoolExecutor(len(answers)) as pool:
+        heard, *others = sorted(pool.map(decide, range(len(answers))), key="already_decided".__eq__)
+    assert others == ["already_decided"] * 3
+    assert office.has(ann) == (531 if heard == "done" else 30, 0, 0)
+    with office.runtime.transaction(Role.PLATFORM) as session:
+        noted = text(
+            "SELECT count(*) FROM audit_log WHERE action IN ('points.adjust_approved', 'points.adjust_refused')"
+        )
+        assert session.execute(noted).scalar_one() == 1
+
+
+def test_who_decides_on_what_was_waiting_a_moment_ago_is_told_so(office: Office, ann: int) -> None:
+    """Both have read that it waits when the first one decides."""
+    asked = office.ask(ann, 501)
+    order = []
+
+    def late() -> None:
+        try:
+            office.decide(asked, office.operator, approve=False)
+        except AlreadyDecided:
+            order.append("told so")
+
+    second = threading.Thread(target=late)
+    with office.runtime.transaction(Role.MERCHANT, merchant_id=office.id) as session:
+        adjustments.decide(
+            session, adjustment_id=asked.id, staff_id=office.partner, approve=True, now=office.now,
+            merchant_id=office.id,
+        )  # fmt: skip
+        second.start()
+        wait_for_a_waiter(office)
+        order.append("agreed")
+    second.join()
+    assert order == ["agreed", "told so"]
+    assert office.has(ann) == (531, 0, 0)
+
+
+def wait_for_a_waiter(office: Office) -> None:
+    """Return once another transaction waits for a row that this one holds."""
+    blocked = text(
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0"
+    )
+    for _look in range(1_000):
+        with office.runtime.transaction(Role.PLATFORM) as session:
+            if session.execute(blocked).scalar_one():
+                return
+        time.sleep(0.01)
+    raise AssertionError("nobody waits")
 
 
 def test_many_small_ones_are_no_way_around(office: Office, ann: int) -> None:
