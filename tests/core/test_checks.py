@@ -500,7 +500,10 @@ def test_broadcasts_in_windows_are_seen_through(
     ("which", "also"),
     [
         ("id = (SELECT max(id) FROM audit_log)", set()),
-        ("id >= (SELECT id FROM audit_log WHERE subject LIKE 'adjustment:%')", {"au09_points_by_hand_are_explained"}),
+        (
+            "id >= (SELECT id FROM audit_log WHERE starts_with(subject, 'adjustment:'))",
+            {"au09_points_by_hand_are_explained"},
+        ),
         ("true", {"au09_points_by_hand_are_explained"}),
     ],
 )

@@ -174,7 +174,8 @@ def test_who_decides_on_what_was_waiting_a_moment_ago_is_told_so(office: Office,
 def wait_for_a_waiter(office: Office) -> None:
     """Return once another transaction waits for a row that this one holds."""
     blocked = text(
-        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0"
+        "SELECT count(*) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND cardinality(pg_blocking_pids(pid)) > 0"
     )
     for _look in range(1_000):
         with office.runtime.transaction(Role.PLATFORM) as session:
