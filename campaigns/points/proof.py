@@ -158,7 +158,9 @@ _PROOF: Final = text(f"""
            (SELECT count(*) FROM ({_ODD_LOTS}) l) AS odd_lots,
            (SELECT CAST(coalesce(sum(balance), 0) AS bigint) FROM points_account) AS outstanding""")
 
-_WRONG: Final = text(f"{_UNBALANCED} UNION ALL {_DRIFTING} UNION ALL {_ODD_LOTS} ORDER BY 1, 3 LIMIT :limit")
+_WRONG: Final = text(f"""
+    SELECT DISTINCT * FROM ({_UNBALANCED} UNION ALL {_DRIFTING} UNION ALL {_ODD_LOTS}) w
+    ORDER BY kind, id, should LIMIT :limit""")
 
 _OUTSTANDING: Final = text("""
     SELECT m.id, m.name, count(*) FILTER (WHERE a.kind = 'fan' AND a.balance > 0) AS people,
