@@ -85,6 +85,25 @@ def jobs_of(session: Session, *, follower_id: int) -> list[Job]:
     return [Job(row[0], row[1], StaffRole(row[2]), row[3], row[4] or "") for row in rows]
 
 
+def is_staff(
+    session: Session, *, follower_id: int, staff_id: int | None = None, merchant_id: int | None = None
+) -> bool:
+    """Whether somebody is, or was, this member of staff, or is one of this merchant's now.
+
+    A merchant sees of who its staff are in WeChat no more than the answer, for a person whom it names.
+    """
+    name_holder = text("SELECT set_config('app.holder', :holder, true)")
+    session.execute(name_holder, {"holder": str(follower_id)})
+    wanted = (
+        StaffIdentity.staff_id == staff_id
+        if staff_id is not None
+        else (StaffIdentity.merchant_id == merchant_id) & StaffIdentity.unbound_at.is_(None)
+    )
+    found = session.execute(select(StaffIdentity.id).where(wanted).limit(1)).scalar_one_or_none()
+    session.execute(name_holder, {"holder": ""})
+    return found is not None
+
+
 def person_key(runtime: Runtime, openid: str) -> bytes:
     """What stays of a person after erasure: a keyed hash of the openid within this account."""
     return runtime.keyed_id("person", runtime.settings.wechat_app_id, openid)
