@@ -127,7 +127,7 @@ def populate(runtime: Runtime, people: int) -> tuple[list[int], list[int]]:
 @click.command()
 @click.option("--transfers", "wanted", default=100_000, show_default=True)
 @click.option("--processes", default=8, show_default=True)
-@click.option("--people", default=500, show_default=True)
+@click.option("--people", default=200, show_default=True)
 @click.option("--seed", default=1, show_default=True)
 def main(wanted: int, processes: int, people: int, seed: int) -> None:
     """Measure, prove, and print."""

@@ -16,11 +16,11 @@ from campaigns.coupons import validity
 from campaigns.coupons.models import AcceptorState, Channel, CouponKind, CouponState, TemplateState
 from campaigns.coupons.validity import REFUSED_WORDS, Line, Refused, Terms
 from campaigns.points.models import RuleTrigger, TransferKind
-from core.clock import business_day
+from core.clock import SHANGHAI, business_day
 from core.errors import NotFound
 from merchants.reviews import ReviewState
 from web.context import now
-from web.formats import month, short_time
+from web.formats import day, month, short_time
 from web.language import phrase
 from web.register import yuan
 
@@ -168,7 +168,10 @@ def clock(minutes: int) -> str:
 
 
 def until_words(moment: datetime) -> str:
-    """Until when one coupon is good."""
+    """Until when something is good; what ends at midnight is good through the day before."""
+    here = moment.astimezone(SHANGHAI)
+    if (here.hour, here.minute) == (0, 0):
+        return str(_("有效到 %(day)s", day=day((here - timedelta(days=1)).date())))
     return str(_("%(when)s 前有效", when=short_time(moment)))
 
 

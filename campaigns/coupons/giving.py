@@ -1,8 +1,8 @@
 """Coupons come to people: the one grant call, and how they end by time, by the merchant or by passing on.
 
-A grant is decided by statements, never by what was read before: the coupon's own keys (CO-2 and the cause), the
-count of its day, and the conditional update of the template (CO-1), which comes last so that the row everybody wants
-is held for a moment only. Everything works for a person's own transaction (`Role.FAN`), the issuer's
+A grant is decided by statements, never by what was read before: the coupon's own keys (CO-2 and the cause), then the
+conditional update of the template and its day (CO-1), last of all, so that the rows everybody wants are held for a
+moment only. Everything works for a person's own transaction (`Role.FAN`), the issuer's
 (`Role.MERCHANT`) and the platform's.
 """
 
@@ -313,29 +313,35 @@ def _write(
     ).one_or_none()  # fmt: skip
 
 
-_COUNT_DAY: Final = text("""
-    INSERT INTO coupon_template_day AS d (merchant_id, template_id, day, given, most)
-    SELECT t.merchant_id, t.id, :day, 1, coalesce(t.per_day, t.stock + 1) FROM coupon_template t WHERE t.id = :template
-    ON CONFLICT (template_id, day) DO UPDATE SET given = d.given + 1, most = excluded.most
-    WHERE d.given < excluded.most""")
+# One statement, so that the rows which everybody wants are held for no longer than its commit takes.
 _COUNT: Final = text(f"""
-    UPDATE coupon_template t SET issued = issued + 1, committed_fen = committed_fen + worth_fen * uses
-    WHERE t.id = :template AND t.state = 'live'
-      AND t.issued < {_RELEASED} AND t.committed_fen + t.worth_fen * t.uses <= t.budget_fen""")
+    WITH counted AS (
+        UPDATE coupon_template t SET issued = issued + 1, committed_fen = committed_fen + worth_fen * uses
+        WHERE t.id = :template AND t.state = 'live' AND t.issued < {_RELEASED}
+          AND t.committed_fen + t.worth_fen * t.uses <= t.budget_fen
+        RETURNING t.merchant_id, t.id, coalesce(t.per_day, t.stock) AS most),
+    of_day AS (
+        INSERT INTO coupon_template_day AS d (merchant_id, template_id, day, given, most)
+        SELECT merchant_id, id, :day, 1, most FROM counted
+        ON CONFLICT (template_id, day) DO UPDATE SET given = d.given + 1, most = excluded.most
+        WHERE d.given < excluded.most
+        RETURNING d.given)
+    SELECT (SELECT count(*) FROM counted) AS counted, (SELECT count(*) FROM of_day) AS of_day""")
 
 
 def _count(session: Session, template: CouponTemplate, *, follower_id: int, now: datetime) -> None:
-    """Count the coupon against its day, its stock and its budget; whoever is too late is told why."""
-    counted = {"template": template.id, "now": now, "day": business_day(now)}
+    """Count the coupon against its stock, its budget and its day; whoever is too late is told why."""
     # The new row's foreign key holds the person: whoever was erased meanwhile is seen here.
     if not may_have_benefits(session, follower_id=follower_id):
         raise NotGiven(Refusal.IDENTITY)
-    if not rows_changed(session.execute(_COUNT_DAY, counted)):
+    given = {"template": template.id, "now": now, "day": business_day(now)}
+    found = session.execute(_COUNT, given).one()
+    if found.counted and not found.of_day:
         raise NotGiven(Refusal.TODAY_FULL, template.refusals)
-    if rows_changed(session.execute(_COUNT, counted)):
+    if found.counted:
         return
     session.refresh(template)
-    standing = session.execute(_ONE, {**counted, "follower": follower_id}).one()
+    standing = session.execute(_ONE, {**given, "follower": follower_id}).one()
     if template.state != TemplateState.LIVE:
         raise NotGiven(Refusal.NOT_LIVE, template.refusals)
     is_later = standing.next_at is not None and template.issued < template.stock

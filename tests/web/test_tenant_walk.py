@@ -538,6 +538,16 @@ def field_steps(app: Flask, town: Town) -> Iterator[Step]:
         "Wishes.code": [("GET", "/merchant/fans", {}), ("POST", "/merchant/fans/export", {})],
         "FansQuery.code": [("GET", "/merchant/fans", {})],
         "GroupForm.code": [("POST", "/merchant/fans/groups", {"name": "门口来的"})],
+        "Wishes.coupon": [("GET", "/merchant/fans", {}), ("POST", "/merchant/fans/export", {})],
+        "FansQuery.coupon": [("GET", "/merchant/fans", {})],
+        "GroupForm.coupon": [("POST", "/merchant/fans/groups", {"name": "有券的"})],
+        "AudienceQuery.coupon": [("GET", "/merchant/broadcasts/audience", {"audience": "conditions"})],
+        "BroadcastForm.coupon": [("POST", draft + "/edit", {"kind": "text", "audience": "conditions"})],
+        "BroadcastForm.template": [
+            ("POST", draft + "/edit", {"kind": "text", "text": "好茶"}),
+            ("POST", draft + "/edit", {"kind": "article", "title": "茶", "body": "好茶"}),
+        ],
+        "WelcomeForm.template": [("POST", "/merchant/welcome/first/0", {"kind": "text", "text": "好茶"})],
         "ManyCodesForm.code": [
             ("POST", "/merchant/codes/many", {"act": "retire"}),
             ("POST", "/merchant/codes/many", {"act": "change", "new_place": "楼下"}),

@@ -20,5 +20,5 @@ def until(moment: datetime) -> str:
     """The last day of something that ends with a day, else the moment: 12月23日 周三止, 今天 14:30 前."""
     today = business_day(moment)
     if start_of_day(today) == moment:
-        return _("%(day)s止", day=day(today - timedelta(days=1)))
-    return _("%(time)s 前", time=short_time(moment))
+        return str(_("%(day)s止", day=day(today - timedelta(days=1))))
+    return str(_("%(time)s 前", time=short_time(moment)))

@@ -517,3 +517,28 @@ def test_a_redemption_is_a_visit(shop: Shop, ann: int) -> None:
     assert shop.use(shop.give(ann)).points == 5
     with pytest.raises(VisitedJustNow):
         shop.visit(shop.show(ann).typed)
+
+
+def test_who_brought_somebody_is_rewarded_with_the_first_redemption_and_no_more_after_its_undo(shop: Shop) -> None:
+    shop.rule(RuleTrigger.REFERRAL, 50)
+    bea, ann = shop.person(), shop.person()
+    with shop.runtime.transaction(Role.PLATFORM) as session:
+        people = {"shop": shop.id, "bea": bea, "ann": ann}
+        session.execute(
+            text("UPDATE follower SET first_seen_at = first_seen_at - interval '1 day' WHERE id = :bea"), people
+        )
+        session.execute(
+            text("""
+                WITH card AS (
+                    INSERT INTO invite (merchant_id, follower_id, public_id, expires_at)
+                    VALUES (:shop, :bea, 'card', app_now() + interval '9 days') RETURNING id)
+                INSERT INTO referral (invitee_id, inviter_id, merchant_id, invite_id, came_by)
+                SELECT :ann, :bea, :shop, id, 'scan' FROM card"""),
+            people,
+        )
+    first = shop.use(shop.give(ann))
+    assert shop.points(bea) == 50
+    shop.use(shop.give(ann))
+    assert shop.points(bea) == 50
+    shop.undo(first.redemption_id)
+    assert shop.points(bea) == 0

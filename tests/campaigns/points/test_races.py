@@ -157,7 +157,7 @@ def test_the_days_limit_holds_for_everybody_together(till: Till) -> None:
         with till.runtime.transaction(Role.MERCHANT, merchant_id=till.id) as session:
             return rules.pay(
                 session, merchant_id=till.id, follower_id=people[who], trigger=RuleTrigger.SPEND,
-                source_type="redemption", source_id=1 + number * 4 + who, bill_fen=4_000,
+                source_type="bill", source_id=1 + number * 4 + who, bill_fen=4_000,
                 now=till.now.replace(year=2000 + number),
             )  # fmt: skip
 

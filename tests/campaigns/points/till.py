@@ -41,7 +41,7 @@ class Till:
                     merchant_id=self.id,
                     follower_id=who,
                     points=points,
-                    cause=Cause("visit", next(_numbers)),
+                    cause=Cause("test", next(_numbers)),
                     now=self.now,
                     vests_at=None if vests_in is None else self.now + timedelta(days=vests_in),
                     expires_at=ledger.expiry(self.now, 30),
@@ -80,7 +80,7 @@ class Till:
                 merchant_id=self.id,
                 follower_id=who,
                 points=points,
-                cause=Cause("visit", number or next(_numbers)),
+                cause=Cause("test", number or next(_numbers)),
                 now=self.now,
                 vests_at=None if vests_in is None else self.now + timedelta(days=vests_in),
                 expires_at=ledger.expiry(self.now, lives),
@@ -130,7 +130,7 @@ class Till:
                 merchant_id=self.id,
                 follower_id=who,
                 trigger=RuleTrigger.SPEND,
-                source_type="redemption",
+                source_type="bill",
                 source_id=number or next(_numbers),
                 bill_fen=fen,
                 now=self.now,
@@ -138,6 +138,4 @@ class Till:
 
     def take_back(self, number: int) -> int:
         with self.runtime.transaction(Role.MERCHANT, merchant_id=self.id) as session:
-            return rules.take_back(
-                session, merchant_id=self.id, source_type="redemption", source_id=number, now=self.now
-            )
+            return rules.take_back(session, merchant_id=self.id, source_type="bill", source_id=number, now=self.now)
