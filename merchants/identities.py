@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import exists, func, select, text, update
 from sqlalchemy.orm import Session
 
 from core import audit
@@ -83,6 +83,25 @@ def jobs_of(session: Session, *, follower_id: int) -> list[Job]:
         .order_by(Merchant.name.nulls_first(), Staff.id)
     )
     return [Job(row[0], row[1], StaffRole(row[2]), row[3], row[4] or "") for row in rows]
+
+
+def is_staff(
+    session: Session, *, follower_id: int, staff_id: int | None = None, merchant_id: int | None = None
+) -> bool:
+    """Whether somebody is, or was, this member of staff, or is one of this merchant's now.
+
+    A merchant sees of who its staff are in WeChat no more than the answer, for a person whom it names.
+    """
+    name_holder = text("SELECT set_config('app.holder', :holder, true)")
+    session.execute(name_holder, {"holder": str(follower_id)})
+    wanted = (
+        StaffIdentity.staff_id == staff_id
+        if staff_id is not None
+        else (StaffIdentity.merchant_id == merchant_id) & StaffIdentity.unbound_at.is_(None)
+    )
+    found = session.execute(select(exists().where(wanted))).scalar_one()
+    session.execute(name_holder, {"holder": ""})
+    return found
 
 
 def person_key(runtime: Runtime, openid: str) -> bytes:

@@ -32,6 +32,7 @@ from core.clock import SHANGHAI
 from core.database import Role, rows_changed
 from core.errors import BusinessError, Invalid, NotFound, Phrase
 from core.runtime import CODE_ALPHABET, Runtime
+from merchants import identities
 from merchants.models import MerchantState, StaffRole
 from merchants.wording import clean
 
@@ -474,7 +475,7 @@ def _redeem(
         if percent is None:
             raise _refusal(session, row, Why.FULL_HERE)
     discount = validity.discount(row, bill_fen)
-    is_own = _is_own(session, staff_id, follower_id)
+    is_own = identities.is_staff(session, follower_id=follower_id, staff_id=staff_id)
     redemption_id = _record(
         session,
         uses=used.uses,
@@ -569,18 +570,6 @@ def _record(session: Session, *, uses: int, values: Mapping[str, Any], first: in
         if redemption_id is not None:
             return redemption_id
     raise CannotUse(Why.REDEEMED, "这张券已经用过了。")
-
-
-def _is_own(session: Session, staff_id: int, follower_id: int) -> bool:
-    """Whether the member of staff is, or was, the holder in WeChat. Merchants see of `staff_identity` no more than
-    the answer to this question."""
-    name_holder = text("SELECT set_config('app.holder', :holder, true)")
-    session.execute(name_holder, {"holder": str(follower_id)})
-    found = session.execute(
-        text("SELECT EXISTS (SELECT 1 FROM staff_identity WHERE staff_id = :staff)"), {"staff": staff_id}
-    ).scalar_one()
-    session.execute(name_holder, {"holder": ""})
-    return bool(found)
 
 
 def _was_here(

@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from campaigns.points import ledger, rules
 from campaigns.points.models import PointsRule, RuleTrigger
 from campaigns.referrals.models import Cause, ReferralReward, RewardState, Suspicion
+from merchants import identities
 
 LEVELS: Final = (1, 2)
 """Who brought the person, and who brought that one; there is no third (RF-4)."""
@@ -157,7 +158,8 @@ def suspicions(
         found.append(Suspicion.RING)
     if brought.address >= MOST_AT_ONE_ADDRESS:
         found.append(Suspicion.ADDRESS)
-    if session.scalar(_STAFF, about):
+    people = (invitee_id, beneficiary_id)
+    if any(identities.is_staff(session, follower_id=one, merchant_id=merchant_id) for one in people):
         found.append(Suspicion.STAFF)
     return tuple(found)
 
@@ -194,10 +196,6 @@ _GROWN: Final = text("""
         SELECT r.invitee_id, down.depth + 1 FROM down JOIN referral r ON r.inviter_id = down.invitee_id
         WHERE r.merchant_id = :merchant AND r.at BETWEEN :at - :day AND :at + :day AND down.depth < 25)
     SELECT count(*) AS people, coalesce(max(depth), 0) AS depth FROM (SELECT depth FROM down LIMIT 500) found""")
-
-_STAFF: Final = text("""
-    SELECT EXISTS (SELECT 1 FROM staff_identity
-                   WHERE merchant_id = :merchant AND unbound_at IS NULL AND follower_id IN (:invitee, :beneficiary))""")
 
 
 def _in_turn(session: Session, follower_id: int) -> None:

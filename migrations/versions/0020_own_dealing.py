@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from migrations.tenancy import MERCHANT
+from migrations.tenancy import MERCHANT, PLATFORM
 
 revision = "0020"
 down_revision = "0018"
@@ -16,5 +16,5 @@ def upgrade() -> None:
         $$ SELECT nullif(current_setting('app.holder', true), '')::bigint $$""")
     # The column stays closed: of a holder who is named, a merchant learns which of its own staff it is, if any.
     op.execute(f"""
-        CREATE POLICY staff_identity_of_holder ON staff_identity AS RESTRICTIVE FOR SELECT TO {MERCHANT}
+        CREATE POLICY staff_identity_of_holder ON staff_identity AS RESTRICTIVE FOR SELECT TO {MERCHANT}, {PLATFORM}
         USING (app_holder() IS NULL OR follower_id = app_holder())""")

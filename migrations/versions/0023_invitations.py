@@ -23,8 +23,6 @@ def upgrade() -> None:
     protect("invite_wording")
     allow("invite_wording", MERCHANT, "SELECT, INSERT, UPDATE", f"merchant_id = {TENANT}")
     allow("invite_wording", FAN, "SELECT", "true")
-    # A merchant's till has to know its own staff when one of them would be rewarded.
-    op.execute(f"GRANT SELECT (follower_id) ON staff_identity TO {MERCHANT}")
     forget_addresses()
     guard_rewards()
 

@@ -79,6 +79,7 @@ SPOTS: Final = {
     "rule": "visit",
     "answer": "agree",
     "act": "open",
+    "wish": "mute",
 }
 """Parameters that name a place every merchant has."""
 NUMBERS_THAT_NAME_NOBODY: Final = {
