@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from sqlalchemy import exists, func, select, text, update
+from sqlalchemy import func, select, text, update
 from sqlalchemy.orm import Session
 
 from core import audit
@@ -99,9 +99,9 @@ def is_staff(
         if staff_id is not None
         else (StaffIdentity.merchant_id == merchant_id) & StaffIdentity.unbound_at.is_(None)
     )
-    found = session.execute(select(exists().where(wanted))).scalar_one()
+    found = session.execute(select(StaffIdentity.id).where(wanted).limit(1)).scalar_one_or_none()
     session.execute(name_holder, {"holder": ""})
-    return found
+    return found is not None
 
 
 def person_key(runtime: Runtime, openid: str) -> bytes:

@@ -70,9 +70,17 @@ def test_a_rule_that_cannot_be_kept_is_refused(till: Till, fields: dict[str, str
     answer = till.owner.post(f"{HOME}/rules/spend", SPEND | fields)
     assert answer.status_code == 422
     if at:
-        assert f'id="{at}-error"' in answer.text
+        assert f'id="spend-{at}-error"' in answer.text
     assert till.count("points_rule") == 0
     assert till.owner.post(f"{HOME}/rules/follow", SPEND).status_code == 404, "nothing is given for following"
+
+
+def test_no_two_fields_of_a_page_have_the_same_id(till: Till) -> None:
+    path = f"/merchant/coupons/{till.live()}"
+    fan = f"{HOME}/fans/{till.number(till.street.fan(till.id))}"
+    for page in (HOME, path, fan, "/merchant/coupons/new", "/merchant/redemptions", "/merchant/till"):
+        ids = re.findall(r'\sid="([^"]+)"', till.owner.get(page).text)
+        assert len(ids) == len(set(ids)), page
 
 
 def test_levels_and_offers(till: Till) -> None:
