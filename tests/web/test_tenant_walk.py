@@ -286,10 +286,10 @@ class Town:
                 VALUES (:m, :coupon, :follower, :hash, :later) RETURNING id""",
             "_try": "INSERT INTO code_try VALUES (:m, :staff, :now, 1) RETURNING tries",
             "redemption": """INSERT INTO redemption (merchant_id, issuer_id, coupon_id, template_id, follower_id,
-                staff_id, use_no, discount_fen, is_first_here, reversed_at)
-                VALUES (:m, :m, :coupon, :template, :follower, :staff, 1, 500, true, :now) RETURNING id""",
+                staff_id, use_no, discount_fen, is_first_here, redeemed_at, reversed_at)
+                VALUES (:m, :m, :coupon, :template, :follower, :staff, 1, 500, true, :now, :now) RETURNING id""",
             "_reversal": """INSERT INTO redemption_reversal (redemption_id, merchant_id, staff_id, reason,
-                is_valid_again) VALUES (:redemption, :m, :staff, '拿错了', true) RETURNING staff_id""",
+                is_valid_again, reversed_at) VALUES (:redemption, :m, :staff, '拿错', true, :now) RETURNING staff_id""",
             "_answer": """INSERT INTO answered_call (actor, route, nonce, merchant_id, body_hash, status)
                 VALUES (:key, 'redeem', :key, :m, :hash, 200) RETURNING status""",
             "_visit": """INSERT INTO visit (merchant_id, follower_id, staff_id) VALUES (:m, :follower, :staff)
@@ -297,12 +297,12 @@ class Town:
             "rule": """INSERT INTO points_rule (merchant_id, trigger, points, most_per_person, most_per_day)
                 VALUES (:m, 'visit', 10, 10, 1000) RETURNING id""",
             "_rule_day": """INSERT INTO points_rule_day (merchant_id, rule_id, day, follower_id, paid, most)
-                VALUES (:m, :rule, :day, :follower, 10, 10) RETURNING id""",
+                VALUES (:m, :rule, :day, :follower, 10, 10), (:m, :rule, :day, NULL, 10, 1000) RETURNING id""",
             "_level": "INSERT INTO member_level VALUES (:m, 1, :name, 100, 110) RETURNING level",
             "_offer": """INSERT INTO points_offer (merchant_id, template_id, price, stock)
                 VALUES (:m, :template, 50, 5) RETURNING id""",
             "_settings": "INSERT INTO points_settings VALUES (:m, 500) RETURNING merchant_id",
-            "_adjustment": """INSERT INTO points_adjustment (merchant_id, follower_id, points, reason, needs_second,
+            "adjustment": """INSERT INTO points_adjustment (merchant_id, follower_id, points, reason, needs_second,
                 asked_by) VALUES (:m, :follower, 600, :name, true, :staff) RETURNING id""",
             "account": """INSERT INTO points_account (merchant_id, follower_id, kind, balance)
                 VALUES (:m, :follower, 'fan', 0) RETURNING id""",
@@ -320,11 +320,14 @@ class Town:
             "_use": "INSERT INTO points_lot_use VALUES (:lot, :spent, :m, 5) RETURNING points",
             "_debt": """INSERT INTO points_debt (transfer_id, merchant_id, account_id, points)
                 VALUES (:transfer, :m, :account, 3) RETURNING points""",
+            "_owed": "UPDATE points_account SET debt = 3 WHERE id = :account RETURNING debt",
             "_wording": "INSERT INTO invite_wording (merchant_id, text) VALUES (:m, :name) RETURNING text",
             "_rest": "UPDATE points_lot SET remaining = 5 WHERE id = :lot RETURNING id",
         }  # fmt: skip
         for name, statement in inserts.items():
             given[name] = session.execute(text(statement), given).first()[0]
+        subject = f"adjustment:{given['adjustment']}"
+        audit.record(session, actor_kind="merchant", merchant_id=shop.id, action="points.adjust", subject=subject)
         # Whoever is brought is new here: a person whom only this is about.
         given["newcomer"] = session.execute(
             text("""
@@ -337,7 +340,7 @@ class Town:
             """INSERT INTO referral (invitee_id, inviter_id, merchant_id, invite_id, came_by)
                SELECT :newcomer, :follower, :m, id, 'page' FROM invite WHERE public_id = :key""",
             """INSERT INTO referral_reward (merchant_id, invitee_id, level, beneficiary_id, cause_type, cause_id, state)
-               VALUES (:m, :newcomer, 1, :follower, 'redemption', :redemption, 'held')""",
+               VALUES (:m, :newcomer, 1, :follower, 'redemption', :redemption, 'refused')""",
         ):
             session.execute(text(statement), given)
 
@@ -415,6 +418,7 @@ class Town:
             "reward_id": "SELECT id FROM referral_reward WHERE merchant_id = :id",
             "from_id": "SELECT CAST(:id AS bigint)",
             "to_id": "SELECT CAST(:id AS bigint)",
+            "coupon_id": "SELECT id FROM coupon_template WHERE merchant_id = :id",
             "coupon_template_id": "SELECT id FROM coupon_template WHERE merchant_id = :id",
             "redemption_id": "SELECT id FROM redemption WHERE merchant_id = :id",
             "adjustment_id": "SELECT id FROM points_adjustment WHERE merchant_id = :id",

@@ -257,6 +257,7 @@ def test_wrong_weekdays_and_hours_are_refused_with_the_reason(shop: Shop, ann: i
         assert refusal.value.code == code
 
 
+@pytest.mark.plants_violation
 @pytest.mark.parametrize(
     ("state", "code"), [("revoked", "revoked"), ("given_away", "given_away"), ("expired", "expired")]
 )
