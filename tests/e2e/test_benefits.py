@@ -483,7 +483,7 @@ def look_at_owner_pages(
     examiner.look(ann.window)
     found = re.search(r"/m/i/\w+", ann.page.locator("main").inner_text())
     assert found is not None
-    for path in ("/m/i/" + "x" * 14, found[0]):
+    for path in (found[0], "/m/i/" + "x" * 14):
         ben.open(path)
         examiner.look(ben.window)
     for path in ("/m/", held):
