@@ -158,7 +158,23 @@
     before = null;
   });
 
+  // A table wider than its room is scrolled by keys as well; one that fits is no stop on the way.
+  const rooms = new ResizeObserver((changes) => {
+    for (const { target } of changes) {
+      const room = target.closest(".table-wrap");
+      if (room?.scrollWidth > room?.clientWidth) room.tabIndex = 0;
+      else room?.removeAttribute("tabindex");
+    }
+  });
+  function watchTables(root) {
+    for (const one of root.querySelectorAll(".table-wrap, .table-wrap > .table")) rooms.observe(one);
+  }
+
   drawCharts(document);
+  watchTables(document);
   countTicked();
-  document.addEventListener("htmx:load", (event) => drawCharts(event.detail.elt));
+  document.addEventListener("htmx:load", (event) => {
+    drawCharts(event.detail.elt);
+    watchTables(event.detail.elt);
+  });
 })();
