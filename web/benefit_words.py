@@ -14,13 +14,13 @@ from flask_babel import lazy_gettext as _l
 
 from campaigns.coupons import validity
 from campaigns.coupons.models import AcceptorState, Channel, CouponKind, CouponState, TemplateState
-from campaigns.coupons.validity import REFUSED_WORDS, Line, Refused, Terms
+from campaigns.coupons.validity import REFUSED_WORDS, Day, Line, Refused, Several, Terms
 from campaigns.points.models import RuleTrigger, TransferKind
 from core.clock import SHANGHAI, business_day
 from core.errors import NotFound
 from merchants.reviews import ReviewState
 from web.context import now
-from web.formats import day, month, short_time
+from web.formats import day, month, plain_day, short_time
 from web.language import phrase
 from web.register import yuan
 
@@ -153,8 +153,19 @@ def worth_words(terms: Terms) -> str:
 
 def line_words(line: Line) -> str:
     """One of `validity`'s sentences, in the reader's language."""
-    values = {name: phrase(value) if isinstance(value, str) else value for name, value in line.detail.items()}
-    return str(gettext(line.template, **values))
+    return str(gettext(line.template, **{name: _in_words(value) for name, value in line.detail.items()}))
+
+
+def _in_words(value: object) -> str:
+    match value:
+        case Day():
+            return f"{plain_day(value.date, has_year=value.has_year)} {value.time}".rstrip()
+        case Several():
+            return str(_("、")).join(_in_words(part) for part in value.parts)
+        case str():
+            return phrase(value)
+        case _:
+            return str(value)
 
 
 def promise_words(terms: Terms) -> list[str]:

@@ -79,6 +79,11 @@ def day(value: date) -> str:
     return f"{_date(value, 'year' if value.year != business_day(now()).year else 'short')} {format_date(value, 'EEE')}"
 
 
+def plain_day(value: date, *, has_year: bool) -> str:
+    """11月22日, 2026年11月22日."""
+    return _date(value, "full" if has_year else "short")
+
+
 def month(value: date) -> str:
     """2026年11月."""
     return str(format_date(value, gettext("y年M月")))

@@ -78,6 +78,30 @@ REFUSED_WORDS: Final = {
 
 
 @dataclass(frozen=True)
+class Day:
+    """A day within a sentence, with its year or a time of day where they matter; spelt in Chinese unless a page knows
+    better."""
+
+    date: date
+    has_year: bool = False
+    time: str = ""
+
+    def __str__(self) -> str:
+        year = f"{self.date.year}年" if self.has_year else ""
+        return f"{year}{self.date.month}月{self.date.day}日{self.time and ' '}{self.time}"
+
+
+@dataclass(frozen=True)
+class Several:
+    """Things listed within a sentence."""
+
+    parts: tuple[Any, ...]
+
+    def __str__(self) -> str:
+        return "、".join(str(part) for part in self.parts)
+
+
+@dataclass(frozen=True)
 class Line:
     """A short sentence about a coupon: a gettext id with its values, like a `BusinessError`'s."""
 
@@ -229,14 +253,14 @@ def describe(terms: Terms) -> list[Line]:
     """What pages and chat say about a coupon, the benefit first."""
     lines = [headline(terms), validity_line(terms)]
     if terms.weekdays != EVERY_DAY:
-        days = [name for bit, name in enumerate(WEEKDAYS) if terms.weekdays & 1 << bit]
-        lines.append(Line(Phrase("仅%(days)s可用"), {"days": "、".join(days)}))
+        days = tuple(name for bit, name in enumerate(WEEKDAYS) if terms.weekdays & 1 << bit)
+        lines.append(Line(Phrase("仅%(days)s可用"), {"days": Several(days)}))
     if terms.hours:
-        spans = "、".join(f"{_clock(begins)}–{_clock(ends)}" for begins, ends in terms.hours)
-        lines.append(Line(Phrase("每天 %(hours)s 可用"), {"hours": spans}))
+        spans = tuple(f"{_clock(begins)}–{_clock(ends)}" for begins, ends in terms.hours)
+        lines.append(Line(Phrase("每天 %(hours)s 可用"), {"hours": Several(spans)}))
     if terms.except_dates:
-        dates = "、".join(f"{day.month}月{day.day}日" for day in sorted(terms.except_dates))
-        lines.append(Line(Phrase("%(days)s不可用"), {"days": dates}))
+        dates = tuple(Day(day) for day in sorted(terms.except_dates))
+        lines.append(Line(Phrase("%(days)s不可用"), {"days": Several(dates)}))
     if terms.first_only:
         lines.append(Line(Phrase("限第一次在本店用券的顾客")))
     lines.append(Line(Phrase("每人限 %(most)s 张"), {"most": terms.per_person}))
@@ -289,7 +313,7 @@ def _first(terms: Terms, begins: datetime, ends: datetime, wanted: Callable[[Ref
 def _example_line(terms: Terms, at: datetime, bill_fen: int, refused: Refused | None, off: int) -> Line:
     here = at.astimezone(SHANGHAI)
     given = {
-        "day": f"{here.month}月{here.day}日", "weekday": WEEKDAYS[here.weekday()], "time": f"{here:%H:%M}",
+        "day": Day(here.date()), "weekday": WEEKDAYS[here.weekday()], "time": f"{here:%H:%M}",
         "bill": yuan(bill_fen), "off": yuan(off), "pays": yuan(bill_fen - off),
     }  # fmt: skip
     if refused is not None:
@@ -304,12 +328,9 @@ def _clock(minute: int) -> str:
     return f"{minute // 60:02d}:{minute % 60:02d}"
 
 
-def _moment(at: datetime, *, is_end: bool = False) -> str:
+def _moment(at: datetime, *, is_end: bool = False) -> Day:
     """A day, with its time where it is not the day's beginning; an end at midnight is the end of the day before."""
     here = at.astimezone(SHANGHAI)
     if at.astimezone(UTC) == start_of_day(here.date()):
-        if not is_end:
-            return f"{here.year}年{here.month}月{here.day}日"
-        before = here.date() - timedelta(days=1)
-        return f"{before.year}年{before.month}月{before.day}日"
-    return f"{here.year}年{here.month}月{here.day}日 {here:%H:%M}"
+        return Day(here.date() - timedelta(days=1) if is_end else here.date(), has_year=True)
+    return Day(here.date(), has_year=True, time=f"{here:%H:%M}")

@@ -7,12 +7,17 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from flask import Flask
 from flask_babel import force_locale
 
+from campaigns.coupons.templates import Draft
+from campaigns.coupons.validity import period_line, worked_examples
+from core.clock import SHANGHAI
 from core.errors import BusinessError, Invalid, NotFound, Phrase
 from core.runtime import Runtime
 from merchants.merchants import DEFAULT_COMMUNITY
@@ -21,6 +26,7 @@ from qrcodes.welcomes import MERCHANT_WORDS, PLATFORM_WORDS, fill
 from tests.community import Neighbourhood
 from tests.web.conftest import Browser
 from tests.web.shops import Shop, open_shop
+from web.benefit_words import line_words, promise_words
 from web.language import refusal_text
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -43,10 +49,14 @@ WRITTEN_BY_PEOPLE = (
 SHOP = (
     "/merchant/", "/merchant/codes", "/merchant/codes?state=retired", "/merchant/codes/new", "/merchant/fans",
     "/merchant/welcome", "/merchant/welcome/first/0", "/merchant/me", "/merchant/me/card", "/merchant/me/staff",
-    "/auth/account",
+    "/merchant/alliance", "/merchant/coupons", "/merchant/points", "/merchant/redemptions",
+    "/merchant/redemptions/liability", "/merchant/referrals", "/merchant/till", "/auth/account",
 )  # fmt: skip
 DESK = (
-    "/operator/", "/operator/?span=custom", "/operator/approvals", "/operator/audit", "/operator/codes",
+    "/operator/", "/operator/?span=custom", "/operator/approvals", "/operator/audit", "/operator/benefits",
+    "/operator/benefits/alliance", "/operator/benefits/blocked", "/operator/benefits/ledgers",
+    "/operator/benefits/owed", "/operator/benefits/redemptions", "/operator/benefits/referrals",
+    "/operator/benefits/referrals/inviters", "/operator/codes",
     "/operator/codes/adopt", "/operator/codes/new", "/operator/events", "/operator/followers", "/operator/health",
     "/operator/merchants", "/operator/merchants/new", "/operator/queues", "/operator/settings",
     "/operator/unmatched", "/auth/account",
@@ -132,6 +142,31 @@ def test_refusals_speak_the_visitors_language(app: Flask, refusal: BusinessError
         assert refusal_text(refusal) == refusal.message == chinese
         with force_locale("en"):
             assert refusal_text(refusal) == english
+
+
+def test_what_a_coupon_promises_is_english_with_its_days(app: Flask) -> None:
+    draft = Draft("x", lasts_days=30, min_spend_fen=3_000, weekdays=0b0000011, hours=((660, 840), (1_020, 1_260)))
+    draft = replace(draft, except_dates=(date(2026, 12, 24),))
+    with app.test_request_context():
+        assert "仅周一、周二可用" in promise_words(draft)
+        assert "12月24日不可用" in promise_words(draft)
+        with force_locale("en"):
+            promised = promise_words(draft)
+            examples = worked_examples(draft, now=datetime(2026, 12, 1, tzinfo=SHANGHAI))
+            worked = [line_words(one.line) for one in examples]
+    assert "Only on Mon, Tue" in promised
+    assert "Every day 11:00–14:00, 17:00–21:00" in promised
+    assert "Not on 24 Dec" in promised
+    assert HAN.findall(" ".join(promised + worked)) == []
+
+
+def test_fixed_dates_of_a_coupon_are_spelt_in_the_visitors_language(app: Flask) -> None:
+    begins = datetime(2026, 11, 23, tzinfo=SHANGHAI)
+    line = period_line(begins, begins + timedelta(days=3, hours=12))
+    with app.test_request_context():
+        assert line_words(line) == str(line) == "2026年11月23日 至 2026年11月26日 12:00"
+        with force_locale("en"):
+            assert line_words(line) == "23 Nov 2026 to 26 Nov 2026 12:00"
 
 
 def test_advice_about_wording_is_english_around_the_quoted_words(app: Flask) -> None:
