@@ -71,9 +71,9 @@ def _points(rows: _Rows, good: dict[str, list[Told]]) -> Iterable[str]:
     for one in _unique(good["redeem"]):
         if one["redemption_id"] not in undone:
             wanted[one["shop"], rows.holder(one["coupon_public_id"])] += one["bill_fen"] // YUAN
-    for one in good["exchange"]:
-        assert one.answer is not None
-        wanted[rows.home, one.want["who"]] -= one.answer["points"]
+    for bought in good["exchange"]:
+        assert bought.answer is not None
+        wanted[rows.home, bought.want["who"]] -= bought.answer["points"]
     found = rows.points()
     for key in sorted(wanted.keys() | found.keys()):
         if wanted[key] != found.get(key, 0):

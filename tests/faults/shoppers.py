@@ -152,7 +152,7 @@ class CarelessHands(Hands):
         super().__init__(town, runtime)
         self._pay = redeeming._reward
         self._owed: list[dict[str, Any]] = []
-        redeeming._reward = self._later  # only in this process
+        redeeming._reward = self._later  # type: ignore[assignment]  # only in this process
 
     def _later(self, _session: Session, **cause: Any) -> int:
         self._owed.append(cause)
