@@ -420,6 +420,7 @@ class Town:
             "to_id": "SELECT CAST(:id AS bigint)",
             "coupon_id": "SELECT id FROM coupon_template WHERE merchant_id = :id",
             "coupon_template_id": "SELECT id FROM coupon_template WHERE merchant_id = :id",
+            "visit_id": "SELECT id FROM visit WHERE merchant_id = :id",
             "redemption_id": "SELECT id FROM redemption WHERE merchant_id = :id",
             "adjustment_id": "SELECT id FROM points_adjustment WHERE merchant_id = :id",
             "offer_id": "SELECT id FROM points_offer WHERE merchant_id = :id",

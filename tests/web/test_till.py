@@ -193,6 +193,19 @@ def test_a_visit_without_a_coupon(till: Till) -> None:
     assert till.count("visit") == 1
 
 
+def test_a_visit_is_taken_back_with_a_reason(till: Till) -> None:
+    follower, _given = till.holder(till.live())
+    till.owner.get(HOME)
+    shown = till.shows(follower)
+    fields = {"shown": shown, "bill": "12", "nonce": nonce_in(look(till.owner, shown), f"{HOME}/visit")}
+    undo = re.search(rf"{HOME}/visits/\d+/undo", till.owner.post(f"{HOME}/visit", fields).text)
+    assert undo
+    assert "没有撤销" in till.owner.post(undo[0], {"reason": ""}).text
+    assert "已撤销这次到店" in till.owner.post(undo[0], {"reason": "扫错人了"}).text
+    assert till.owner.post(undo[0], {"reason": "扫错人了"}).status_code == 409
+    assert till.neighbour().owner.post(undo[0], {"reason": "别家的"}).status_code == 404
+
+
 def test_a_coupon_given_by_hand(till: Till) -> None:
     template = till.live(name="送豆浆")
     follower = till.street.fan(till.id)

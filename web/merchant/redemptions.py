@@ -25,8 +25,9 @@ from web.auth.access import merchant_required
 from web.benefit_words import money
 from web.context import now
 from web.exports import Cell, Rows, csv_answer, rows_from
-from web.forms import Form, OptionalLine, read_form
+from web.forms import read_form
 from web.language import refusal_text
+from web.merchant.till import UndoForm
 from web.merchant.words import fan_number
 from web.query import Id, Query, read_query
 
@@ -62,12 +63,6 @@ class LogWishes(Query):
 
 class LogQuery(LogWishes):
     before: Id | None = None
-
-
-class UndoForm(Form):
-    """Why it is taken back."""
-
-    reason: OptionalLine = ""
 
 
 @blueprint.get("")

@@ -15,18 +15,20 @@ from flask import Blueprint, g, render_template
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from pydantic import StringConstraints
+from sqlalchemy import select
 
 from campaigns.coupons import giving, redeeming, templates
 from campaigns.coupons.giving import Given
 from campaigns.coupons.models import Channel, TemplateState
 from campaigns.coupons.redeeming import Card, Redeemed
+from campaigns.points.models import Visit
 from core import nonces
-from core.errors import BusinessError, Invalid
+from core.errors import BusinessError, Invalid, NotFound
 from web.acts import record
 from web.auth.access import merchant_required
 from web.benefit_words import money, until_words
 from web.context import current_runtime, now
-from web.forms import Form, Submission, blank, read_form
+from web.forms import Form, OptionalLine, Submission, blank, read_form
 from web.language import refusal_text
 from web.merchant.coupon_form import Whole, money_of
 from web.query import Id
@@ -48,6 +50,12 @@ class LookForm(Form):
     """The code that is shown."""
 
     shown: Shown = ""
+
+
+class UndoForm(Form):
+    """Why it is taken back."""
+
+    reason: OptionalLine = ""
 
 
 class RedeemForm(LookForm):
@@ -80,6 +88,7 @@ class Verdict:
     sum: str = ""
     lines: tuple[str, ...] = ()
     undo_path: str | None = None
+    undo_label: str = ""
     is_good: bool = True
 
 
@@ -151,7 +160,7 @@ def _redeemed(done: Redeemed) -> Verdict:
         lines.append(_("这是您自己的券，运营会看到"))
     total = _("实付 %(sum)s", sum=money(done.to_pay_fen)) if done.to_pay_fen is not None else ""
     undo = f"/merchant/redemptions/{done.redemption_id}/undo"
-    return Verdict(_("核销成功"), total, tuple(lines), undo_path=undo)
+    return Verdict(_("核销成功"), total, tuple(lines), undo_path=undo, undo_label=_("撤销核销"))
 
 
 @blueprint.post("/visit")
@@ -182,7 +191,30 @@ def visit() -> ResponseReturnValue:
     lines = [_("得到 %(points)s 积分", points=done.points)] if done.points else [_("这次没有积分")]
     if done.bill_fen is not None:
         lines.insert(0, _("账单 %(bill)s", bill=money(done.bill_fen)))
-    return _done(Verdict(_("已记到店"), lines=tuple(lines)))
+    undo = f"/merchant/till/visits/{done.visit_id}/undo"
+    return _done(Verdict(_("已记到店"), lines=tuple(lines), undo_path=undo, undo_label=_("撤销这次到店")))
+
+
+@blueprint.post("/visits/<int:visit_id>/undo")
+@merchant_required()
+def undo_visit(visit_id: int) -> ResponseReturnValue:
+    """Take a visit back, with the points it earned."""
+    merchant_id = g.staff.merchant_id
+    if g.session.scalar(select(Visit.id).filter_by(id=visit_id, merchant_id=merchant_id)) is None:
+        raise NotFound
+    form = read_form(UndoForm)
+    try:
+        redeeming.undo_visit(
+            g.session,
+            merchant_id=merchant_id,
+            staff_id=g.staff.id,
+            visit_id=visit_id,
+            reason=form.data.reason if form.data else "",
+            now=now(),
+        )
+    except BusinessError as refusal:
+        return _refused(_("没有撤销"), refusal)
+    return _done(Verdict(_("已撤销这次到店"), lines=(_("这次的积分也收回了。"),)))
 
 
 @blueprint.post("/give")

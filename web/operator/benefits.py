@@ -171,7 +171,7 @@ def block(follower_id: int) -> ResponseReturnValue:
         form.refuse(refusal)
         return _person(follower_id, form), 422
     record("benefit.block", f"follower:{follower_id}")
-    flash(_("已停领：这个人不能再领券，手里已有的照样能用。"), "good")
+    flash(_("已停领：这个人不能再领券、得积分和兑换，手里已有的券照样能用。"), "good")
     return redirect(f"{HOME}/blocked", 303)
 
 

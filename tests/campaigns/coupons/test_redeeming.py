@@ -17,6 +17,8 @@ from campaigns.coupons.redeeming import (
     UnknownCode,
     VisitedJustNow,
 )
+from campaigns.points import ledger
+from campaigns.points.ledger import Cause
 from campaigns.points.models import RuleTrigger
 from core.clock import SHANGHAI
 from core.database import Role
@@ -413,6 +415,17 @@ def test_an_undo_takes_everything_back_once(shop: Shop, ann: int) -> None:
     assert (kept.reason, kept.is_valid_again, kept.staff_id) == ("点错了", True, shop.clerk)
     assert shop.use(given, bill=80 * YUAN).points == 80
     assert one(shop.runtime, "SELECT count(*) FROM audit_log WHERE action = 'redemption.undo'") == 1
+
+
+def test_points_that_are_spent_by_now_are_owed_after_an_undo(shop: Shop, ann: int) -> None:
+    shop.rule(RuleTrigger.SPEND, 1, YUAN)
+    redeemed = shop.use(shop.give(ann), bill=80 * YUAN)
+    with shop.runtime.transaction(Role.FAN, follower_id=ann) as session:
+        ledger.spend(
+            session, merchant_id=shop.id, follower_id=ann, points=80, cause=Cause("test", 1), now=shop.now
+        )  # fmt: skip
+    shop.undo(redeemed.redemption_id)
+    assert one(shop.runtime, "SELECT debt FROM points_account WHERE follower_id = :who AND kind = 'fan'", who=ann) == 80
 
 
 def test_a_loop_of_redeeming_and_undoing_gains_nothing(shop: Shop, ann: int) -> None:

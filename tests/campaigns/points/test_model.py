@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
+from sqlalchemy import text
 
 from campaigns.points import ledger, proof
 from campaigns.points.ledger import Balance, Cause, NotEnoughPoints
@@ -209,6 +211,20 @@ class Ledgers(RuleBasedStateMachine):
         if expires:
             self.what_is_over_expires()
 
+    @rule(who=WHO, points=st.integers(2, 60), wanted=st.sampled_from(["some", "half", "all", "more"]))
+    def spend_after_the_end_and_before_the_sweep(self, who: int, points: int, wanted: str) -> None:
+        """What is over cannot be spent, wherever the job is that takes it away."""
+        self.earn(who, points, 0, None)
+        self.time_passes(13, vests=False, expires=False)
+        self.spend(who, wanted, again=False)
+
+    @rule(who=WHO, points=st.integers(2, 60), first=st.sampled_from([0, 1]), then=st.sampled_from([3, None]))
+    def take_the_later_of_two_back(self, who: int, points: int, first: int, then: int | None) -> None:
+        """Its own lot goes before one that ends sooner."""
+        self.earn(who, points, first, None)
+        self.earn(who, points // 2, then, None)
+        self.reverse(who, 1)
+
     def what_is_due_vests(self) -> None:
         with self.till.runtime.transaction(Role.PLATFORM) as session:
             ledger.vest_due(session, self.till.now)
@@ -244,8 +260,7 @@ class Ledgers(RuleBasedStateMachine):
                 assert (found.expiring, found.expires_at) == (wanted.expiring, wanted.expires_at)
 
 
-@pytest.mark.plants_violation  # points by hand without their reason
-def test_the_ledger_is_what_the_plain_model_says(runtime: Runtime) -> None:
+def play(runtime: Runtime) -> Till:
     till = Till(runtime)
     run_state_machine_as_test(
         lambda: Ledgers(till),  # type: ignore[arg-type]
@@ -253,9 +268,44 @@ def test_the_ledger_is_what_the_plain_model_says(runtime: Runtime) -> None:
             max_examples=EXAMPLES,
             stateful_step_count=STEPS,
             deadline=None,
+            database=None,
+            derandomize=SOAK not in os.environ,
+            report_multiple_bugs=False,
             suppress_health_check=list(HealthCheck),
+            phases=[Phase.generate],
         ),
     )
+    return till
+
+
+@pytest.mark.plants_violation  # points by hand without their reason
+def test_the_ledger_is_what_the_plain_model_says(runtime: Runtime) -> None:
+    till = play(runtime)
     with runtime.transaction(Role.PLATFORM, statement_timeout_s=60) as session:
         assert proof.is_right(proof.prove(session, till.now))
     assert violations(runtime.database).keys() <= {"au09_points_by_hand_are_explained"}
+
+
+@pytest.mark.plants_violation
+def test_points_that_can_be_spent_until_the_sweep_are_caught(runtime: Runtime, monkeypatch: pytest.MonkeyPatch) -> None:
+    guard = "(expires_at > :now OR expires_at IS NULL OR id IS NOT DISTINCT FROM :first)"
+    statement = str(ledger._TAKE)
+    assert guard in statement
+    careless = statement.replace(guard, "(CAST(:now AS timestamptz) IS NOT NULL)")
+    monkeypatch.setattr(ledger, "_TAKE", text(careless))
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        play(runtime)
+
+
+@pytest.mark.plants_violation
+def test_a_reversal_that_takes_the_oldest_lots_first_is_caught(
+    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take = ledger._take
+
+    def oldest_first(*given: Any, first: int | None = None, **named: Any) -> Any:
+        return take(*given, **named)
+
+    monkeypatch.setattr(ledger, "_take", oldest_first)
+    with pytest.raises(AssertionError):
+        play(runtime)
