@@ -77,7 +77,12 @@ def redeem(runtime: Runtime, coupon_id: int, *, days_ago: int = 0, reversed_: bo
                     SELECT id, merchant_id, staff_id, '弄错了', true FROM redemption WHERE id = :id"""),
                 {"id": number},
             )
-            session.execute(text("UPDATE redemption SET reversed_at = app_now() WHERE id = :id"), {"id": number})
+            session.execute(
+                text("""
+                    UPDATE redemption r SET reversed_at = v.reversed_at
+                    FROM redemption_reversal v WHERE r.id = :id AND v.redemption_id = r.id"""),
+                {"id": number},
+            )
             session.execute(
                 text("UPDATE coupon SET state = 'issued', uses_left = 1, ended_at = NULL WHERE id = :id"),
                 {"id": coupon_id},
