@@ -106,7 +106,7 @@ def test_the_public_sees_no_other_words(desk: Desk) -> None:
     for statement in (
         "SELECT text FROM broadcast_words",
         "SELECT evidence FROM broadcast",
-        "SELECT broadcast_id FROM short_link",
+        "SELECT variant FROM short_link",
         "SELECT visitor FROM link_tap",
     ):
         with pytest.raises(ProgrammingError), desk.runtime.transaction(Role.FAN) as session:

@@ -24,6 +24,7 @@ from core import nonces
 from core.database import Role, set_tenant
 from core.errors import BusinessError
 from core.runtime import Runtime
+from merchants import identities
 from tests.campaigns.coupons.shop import YUAN, Shop, one
 
 REPEATS: Final = 200
@@ -104,7 +105,7 @@ def test_two_tills_redeem_one_coupon_once(
         for turn in range(REPEATS if not is_naive else 60):
             coupon = shop.give(shop.person(), template_id)
             shown = shop.show(coupon.follower_id).token
-            with pauses(monkeypatch, "_has_redeemed", "_is_own", seed=turn):
+            with pauses(monkeypatch, "_has_redeemed", "_record", seed=turn):
                 answers = at_once(
                     hands,
                     lambda: shop.redeem(shown, coupon, bill=50 * YUAN),  # noqa: B023
@@ -224,7 +225,7 @@ def test_one_nonce_at_the_same_moment_acts_once_and_says_the_same(
         def tap() -> redeeming.Redeemed:
             return shop.redeem(shown, coupon, bill=YUAN, nonce=f"tap-{turn}")  # noqa: B023
 
-        with pauses(monkeypatch, "_has_redeemed", "_is_own", seed=turn):
+        with pauses(monkeypatch, "_has_redeemed", "_record", seed=turn):
             first, second = at_once(hands, tap, tap)
         used = before - shop.state(coupon)[1]
         twice += used > 1
@@ -276,7 +277,7 @@ class Crash(Exception):
 
 STEPS: Final = (
     (redeeming, "_record"),
-    (redeeming, "_is_own"),
+    (identities, "is_staff"),
     (alliance, "take_place"),
     (alliance, "settle"),
     (rules, "pay"),
