@@ -540,7 +540,12 @@ def look_at_merchant_pages(
         till.visit(home + path)
         unfold(till)
         examiner.look(till)
-    till.visit(f"{home}/fans")
+    for path in ("/", "/broadcasts", "/codes", "/codes/new", "/codes/batches/new", "/handovers", "/jobs", "/me",
+                 "/me/card", "/me/notices", "/me/quota", "/me/staff", "/me/standing", "/months", "/notices",
+                 "/welcome", "/fans"):  # fmt: skip
+        till.visit(home + path)
+        unfold(till)
+        examiner.look(till)
     till.page.locator(".row-list a").first.click()
     till.page.wait_for_load_state()
     number = till.page.url.rpartition("/")[2]
