@@ -286,12 +286,16 @@ def discard(coupon_template_id: int) -> ResponseReturnValue:
     return redirect(HOME, 303)
 
 
+def _mine(coupon_template_id: int) -> dict[str, int]:
+    """Whose template it is and who does something to it."""
+    return {"merchant_id": g.staff.merchant_id, "template_id": coupon_template_id, "staff_id": g.staff.id}
+
+
 @blueprint.post(f"{ONE}/pause")
 @merchant_required(StaffRole.OWNER)
 def pause(coupon_template_id: int) -> ResponseReturnValue:
     """Give no more for now."""
-    mine = {"merchant_id": g.staff.merchant_id, "template_id": coupon_template_id, "staff_id": g.staff.id}
-    templates.pause(g.session, **mine)
+    templates.pause(g.session, **_mine(coupon_template_id))
     flash(_("已暂停，发出去的照样能用。"), "good")
     return redirect(f"{HOME}/{coupon_template_id}", 303)
 
@@ -300,8 +304,7 @@ def pause(coupon_template_id: int) -> ResponseReturnValue:
 @merchant_required(StaffRole.OWNER)
 def resume(coupon_template_id: int) -> ResponseReturnValue:
     """Give them again."""
-    mine = {"merchant_id": g.staff.merchant_id, "template_id": coupon_template_id, "staff_id": g.staff.id}
-    templates.resume(g.session, **mine)
+    templates.resume(g.session, **_mine(coupon_template_id))
     flash(_("接着发了。"), "good")
     return redirect(f"{HOME}/{coupon_template_id}", 303)
 
@@ -310,8 +313,7 @@ def resume(coupon_template_id: int) -> ResponseReturnValue:
 @merchant_required(StaffRole.OWNER)
 def end(coupon_template_id: int) -> ResponseReturnValue:
     """Give none ever again."""
-    mine = {"merchant_id": g.staff.merchant_id, "template_id": coupon_template_id, "staff_id": g.staff.id}
-    templates.end(g.session, **mine)
+    templates.end(g.session, **_mine(coupon_template_id))
     flash(_("已结束，不再发了。"), "good")
     return redirect(f"{HOME}/{coupon_template_id}", 303)
 
@@ -320,8 +322,7 @@ def end(coupon_template_id: int) -> ResponseReturnValue:
 @merchant_required(StaffRole.OWNER)
 def copy(coupon_template_id: int) -> ResponseReturnValue:
     """The same promise once more, to be changed."""
-    mine = {"merchant_id": g.staff.merchant_id, "template_id": coupon_template_id, "staff_id": g.staff.id}
-    return redirect(f"{HOME}/{templates.copy(g.session, **mine, now=now())}/edit", 303)
+    return redirect(f"{HOME}/{templates.copy(g.session, **_mine(coupon_template_id), now=now())}/edit", 303)
 
 
 @blueprint.post(f"{ONE}/stock")
