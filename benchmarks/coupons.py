@@ -35,6 +35,9 @@ from tests.couponing import Street
 PROCESSES: Final = 4
 THREADS: Final = 8
 LIMIT_MS: Final = 150
+WARM_UP_S: Final = 5
+"""Processes just begun open their connections and read each statement for the first time: told apart, judged by
+nothing but that every call is done."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +54,11 @@ class Call:
 
 @dataclass(frozen=True)
 class Done:
-    """What came of a call, and how long after it was due."""
+    """What came of a call, when it was due and how long after that."""
 
     what: str
     answer: str
+    due_s: float
     ms: float
 
 
@@ -100,7 +104,7 @@ def work(settings: Settings, redis_url: str, till: Till, begins: float, calls: S
             what, answer = perform(runtime, database, till, call)
         except Exception as error:
             what, answer = ("redeem" if call.shown else "claim"), f"failed: {type(error).__name__}"
-        return Done(what, answer, (time.monotonic() - due) * 1000)
+        return Done(what, answer, call.due_s, (time.monotonic() - due) * 1000)
 
     try:
         with ThreadPoolExecutor(THREADS) as pool:
@@ -165,7 +169,8 @@ def open_loop(street: Street, till: Till, *, seconds: int, claims: int, redempti
     held, wanted = (
         street.live(till.merchant_id, name=name, stock=1_000_000) for name in ("在手里的券", "要领的券")
     )  # fmt: skip
-    people, holders = street.people(claims * seconds), street.people(redemptions * seconds)
+    lasts = WARM_UP_S + seconds
+    people, holders = street.people(claims * lasts), street.people(redemptions * lasts)
     calls = [Call(n / claims, person, f"page:{n}", wanted) for n, person in enumerate(people)]
     for n, person in enumerate(holders):
         given = street.grant(held, person)
@@ -173,7 +178,10 @@ def open_loop(street: Street, till: Till, *, seconds: int, claims: int, redempti
             shown = redeeming.show_code(session, runtime, follower_id=person, now=runtime.now())
         calls.append(Call(n / redemptions, person, f"till{n:06}", shown=shown.token, coupon=given.public_id))
     done = run(runtime, till, sorted(calls, key=lambda call: call.due_s))
-    worst = [tell(what, [one for one in done if one.what == what]) for what in ("claim", "redeem")]
+    tell("warm-up", [one for one in done if one.due_s < WARM_UP_S])
+    worst = [
+        tell(what, [one for one in done if one.what == what and one.due_s >= WARM_UP_S]) for what in ("claim", "redeem")
+    ]
     failed = sum(one.answer not in {"given", "redeemed"} for one in done)
     is_right = max(worst) < LIMIT_MS and failed == 0
     click.echo(f"           p99 under {LIMIT_MS} ms: {'yes' if max(worst) < LIMIT_MS else 'NO'}; not done: {failed}")
