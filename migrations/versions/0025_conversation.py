@@ -92,5 +92,5 @@ def keep_the_book() -> None:
         END $$""")
     # Whom one can talk to is in the book, too.
     op.execute("""
-        CREATE TRIGGER merchant_is_in_the_book AFTER INSERT OR DELETE OR UPDATE OF name, state, community_id ON merchant
+        CREATE TRIGGER merchant_is_in_the_book AFTER INSERT OR DELETE OR UPDATE OF name, kind, state, community_id ON merchant
         FOR EACH STATEMENT EXECUTE FUNCTION bump_answer_book()""")
