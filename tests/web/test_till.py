@@ -199,7 +199,7 @@ def test_what_cannot_be_used_says_why(till: Till) -> None:
         session.execute(text("UPDATE coupon SET state = 'revoked', ended_at = app_now()"))
     answer = till.owner.post(REDEEM, fields | {"nonce": "n2"})
     assert answer.status_code == 409
-    assert "已作废" in answer.text
+    assert "已收回" in answer.text
 
 
 def test_another_shops_coupon_is_taken_only_once_agreed(till: Till) -> None:
