@@ -22,7 +22,9 @@ _SETS: Final = {
     "周末": range(5, 7),
     "双休日": range(5, 7),
 }
-_DAYS: Final = re.compile(r"(?:周|星期|礼拜)?([一二三四五六日天])(?:(?:至|到|~|-)(?:周|星期|礼拜)?([一二三四五六日天]))?")
+_DAYS: Final = re.compile(
+    r"(?:周|星期|礼拜)?([一二三四五六日天])(?:(?:至|到|~|-)(?:周|星期|礼拜)?([一二三四五六日天]))?"
+)
 _LINE: Final = re.compile(r"(?P<days>[^0-9]*?)\s*(?P<begins>\d{1,2}:\d{2})\s*(?:至|到|~|-)\s*(?P<ends>\d{1,2}:\d{2})")
 _BETWEEN: Final = re.compile(r"[\n;,、]+")
 _RANGE: Final = re.compile(r"(\d{4}-\d{1,2}-\d{1,2})(?:\s*(?:至|到|~)\s*(\d{4}-\d{1,2}-\d{1,2}))?")
@@ -44,7 +46,9 @@ def parse_spans(written: str, *, field: str) -> tuple[Span, ...]:
         try:
             begins, ends = minutes(found["begins"]), minutes(found["ends"])
         except ValueError:
-            raise Invalid("“%(line)s”里的时间不对，请写 00:00 到 24:00。", field=field, line=line.strip()[:30]) from None
+            raise Invalid(
+                "“%(line)s”里的时间不对，请写 00:00 到 24:00。", field=field, line=line.strip()[:30]
+            ) from None
         if begins in (ends, DAY):
             raise Invalid("“%(line)s”的开始和结束一样。全天请写 00:00-24:00。", field=field, line=line.strip()[:30])
         spans.append(Span(days, begins, ends))
@@ -141,7 +145,7 @@ def _days_text(days: frozenset[int]) -> str:
     if len(days) == len(_NAMES):
         return "每天"
     ordered = sorted(days)
-    if len(ordered) > 2 and ordered[-1] - ordered[0] == len(ordered) - 1:  # noqa: PLR2004  two are named
+    if len(ordered) > 2 and ordered[-1] - ordered[0] == len(ordered) - 1:
         return f"周{_NAMES[ordered[0]]}至周{_NAMES[ordered[-1]]}"
     return "、".join(f"周{_NAMES[day]}" for day in ordered)
 
@@ -153,5 +157,7 @@ def _date(written: str) -> date:
 
 def _odd_date(part: str, field: str) -> Invalid:
     return Invalid(
-        Phrase("没看懂日期“%(part)s”，请写成 2026-10-01 或 2026-10-01~2026-10-07。"), field=field, part=part.strip()[:30]
+        Phrase("没看懂日期“%(part)s”，请写成 2026-10-01 或 2026-10-01~2026-10-07。"),
+        field=field,
+        part=part.strip()[:30],
     )

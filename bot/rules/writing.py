@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import ColumnElement, func, insert, or_, select, text, update
+from sqlalchemy import ColumnElement, Select, func, insert, select, text, update
 from sqlalchemy.orm import Session
 
 from bot.rules import content as contents
@@ -221,7 +221,7 @@ def find(session: Session, merchant_id: int | None, rule_id: int) -> ReplyRule:
 
 
 def newest_of(session: Session, rule_id: int) -> ReplyRuleVersion:
-    """What its author wrote last: waiting, refused, or in force; a version that was taken back where nothing else is."""
+    """What its author wrote last: waiting, refused, or in force; one that was taken back where nothing else is."""
     kept = select(ReplyRuleVersion).where(ReplyRuleVersion.rule_id == rule_id)
     is_back = ReplyRuleVersion.review == ReviewState.WITHDRAWN
     return session.scalars(kept.order_by(is_back, ReplyRuleVersion.id.desc()).limit(1)).one()
@@ -282,9 +282,7 @@ def check_patterns(patterns: Sequence[Pattern]) -> tuple[Pattern, ...]:
         if not pattern.says_something:
             raise Invalid("“%(words)s”里没有可以比较的字。", field=field, words=words)
         if pattern.mode is Mode.EXACT and shadows.is_own(words):
-            raise Invalid(
-                "“%(words)s”由公众号自己回答，不能当“完全相同”的关键词，请换一个。", field=field, words=words
-            )
+            raise Invalid("“%(words)s”由公众号自己回答，不能当“完全相同”的关键词，请换一个。", field=field, words=words)
         checked.setdefault((pattern.mode, pattern.spelled), pattern)
     if len(checked) > MOST_PATTERNS:
         last = list(checked.values())[-1]
@@ -308,9 +306,7 @@ def _answer(answer: Answer, number: int, *, hosts: frozenset[str], listed: Seque
 
     said = clean(answer.text, name=Phrase("文字"), field=at("text"), longest=ANSWER_MAX, lines=True)
     title = clean(answer.title, name=Phrase("标题"), field=at("title"), longest=TITLE_MAX)
-    about = clean(
-        answer.description, name=Phrase("摘要"), field=at("description"), longest=DESCRIPTION_MAX, lines=True
-    )
+    about = clean(answer.description, name=Phrase("摘要"), field=at("description"), longest=DESCRIPTION_MAX, lines=True)
     url = answer.url.strip()
     match answer.kind:
         case "text":
@@ -357,7 +353,7 @@ def _owned(merchant_id: int | None) -> ColumnElement[bool]:
     return ReplyRule.merchant_id.is_not_distinct_from(merchant_id)
 
 
-def _versions(rule_id: int, *states: ReviewState):  # type: ignore[no-untyped-def]
+def _versions(rule_id: int, *states: ReviewState) -> Select[ReplyRuleVersion]:
     return select(ReplyRuleVersion).where(ReplyRuleVersion.rule_id == rule_id, ReplyRuleVersion.review.in_(states))
 
 
