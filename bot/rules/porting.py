@@ -69,10 +69,10 @@ def export(rules: Iterable[Kept]) -> Iterator[str]:
 
 def example() -> Iterator[str]:
     """A table to begin with."""
-    rows = [
-        ["营业时间", "营业时间、几点开门", "几点关门", "几点*门", "", "每天 9:00 到 21:00", "", "", "", "", "", "", "5", "是"],
-        ["地址", "地址、在哪里", "怎么走", "", "", "小区东门进来，直走到底", "", "", "", "", "", "", "5", "是"],
-    ]  # fmt: skip
+    hours = {NAME: "营业时间", EXACT: "营业时间、几点开门", WILDCARD: "几点*门", ANSWERS[0]: "每天 9:00 到 21:00"}
+    address = {NAME: "地址", EXACT: "地址、在哪里", CONTAINS: "怎么走", ANSWERS[0]: "小区东门进来，直走到底"}
+    usual = {PRIORITY: str(USUAL_PRIORITY), ON: "是"}
+    rows = [[(usual | one).get(head, "") for head in HEADS] for one in (hours, address)]
     return sheets.csv_text(HEADS, rows)
 
 

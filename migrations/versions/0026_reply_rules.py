@@ -121,6 +121,8 @@ def follow_rules() -> None:
 
 def keep_the_book() -> None:
     """Whoever holds the rules in force learns of every change, also of a picture that has arrived at the platform."""
+    # The function that raises the number runs as the owner of the schema, who would find no account otherwise.
+    op.execute("CREATE POLICY official_account_owner ON official_account FOR SELECT TO CURRENT_USER USING (true)")
     for table, events in (
         ("reply_rule", "INSERT OR UPDATE OR DELETE"),
         ("reply_rule_version", "INSERT OR UPDATE OR DELETE"),
