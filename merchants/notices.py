@@ -32,7 +32,8 @@ CARD: Final = "card:"
 SLOGAN: Final = "slogan:"
 COUPON: Final = "coupon:"
 BROADCAST: Final = "broadcast:"
-"""How the cause of news about a merchant's card, slogan or broadcast begins; other approvals are of welcomes."""
+RULE: Final = "reply_rule:"
+"""How the cause of news about a merchant's card, slogan, broadcast or rule begins; other approvals are of welcomes."""
 
 
 @dataclass(frozen=True)
