@@ -54,9 +54,9 @@ def rule_mode(mode: Mode) -> str:
 def rule_why(judged: Judged) -> str:
     """Why a rule stayed silent."""
     if judged.why is None:
-        return _("由它回答")
-    words: str = str(_WHY[judged.why])
-    return words if judged.winner is None else words % {"winner": judged.winner.name}
+        return str(_("由它回答"))
+    words = str(_WHY[judged.why])
+    return words if judged.winner is None else str(words % {"winner": judged.winner.name})
 
 
 def rule_hears(content: Content) -> list[str]:

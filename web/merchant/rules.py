@@ -43,10 +43,8 @@ ROOM = Room("/merchant/rules", "merchant/rules", _author, own_picture_url)
 @merchant_required()
 def index() -> str:
     """The shop's rules, and three to begin with where there are none."""
-    examples = [(name, _example(name)) for name in EXAMPLES]
-    return reply_rules.index(
-        ROOM, examples=[(name, form.values["name"], form.values["text1"]) for name, form in examples]
-    )
+    forms = {name: _example(name).values for name in EXAMPLES}
+    return reply_rules.index(ROOM, examples=[(name, form["name"], form["text1"]) for name, form in forms.items()])
 
 
 @blueprint.get("/new")

@@ -21,7 +21,11 @@ def _author() -> Author:
     return Author(account().id, operator_id=g.staff.id)
 
 
-ROOM = Room("/operator/reply-rules", "operator/reply_rules", _author, lambda picture_id: None)
+def _no_picture(picture_id: object) -> None:
+    """The platform has no pictures."""
+
+
+ROOM = Room("/operator/reply-rules", "operator/reply_rules", _author, _no_picture)
 
 
 @blueprint.get("")
