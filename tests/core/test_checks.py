@@ -319,7 +319,8 @@ PLANTS: dict[str, tuple[str, str]] = {
     "rules_in_force_were_agreed_to": (
         "",
         f"{RULE} INSERT INTO reply_rule_version (rule_id, merchant_id, patterns, answers, review)"
-        """ SELECT id, merchant_id, '[{"mode": "exact", "words": "地址"}]', '[{"text": "东门"}]', 'approved' FROM rule""",
+        """ SELECT id, merchant_id, '[{"mode": "exact", "words": "地址"}]', '[{"text": "东门"}]', 'approved'
+            FROM rule""",
     ),
     "rules_are_their_owners": (
         "",

