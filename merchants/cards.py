@@ -15,7 +15,7 @@ from core.errors import NotFound, Phrase
 from merchants import sensitive_words
 from merchants.models import Merchant, MerchantCard, Picture
 from merchants.reviews import ReviewState, decide
-from merchants.wording import Finding, ListedWord, clean, lint, refuse_bad_wording
+from merchants.wording import Finding, ListedWord, clean, lint, phone_number, refuse_bad_wording
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class Card:
     address: str = ""
     hours: str = ""
     picture_id: int | None = None
+    public_phone: str = ""
+    """What everybody may ring; not the operator's contact."""
 
 
 def propose(session: Session, *, merchant_id: int, card: Card, hosts: frozenset[str]) -> int:
@@ -60,7 +62,8 @@ def approve(
         MerchantCard.review == ReviewState.APPROVED,
     )
     session.execute(former.values(review=ReviewState.WITHDRAWN))
-    _put_in_force(session, version.merchant_id, Card(version.intro, version.address, version.hours, version.picture_id))
+    card = Card(version.intro, version.address, version.hours, version.picture_id, version.public_phone)
+    _put_in_force(session, version.merchant_id, card)
     return version
 
 
@@ -128,13 +131,14 @@ def _checked(session: Session, merchant_id: int, card: Card, hosts: frozenset[st
         "address": clean(card.address, name=Phrase("地址"), field="address", longest=100),
         "hours": clean(card.hours, name=Phrase("营业时间"), field="hours", longest=100),
     }
+    public_phone = phone_number(card.public_phone, field="public_phone")
     listed = sensitive_words.listed(session)
     for field, value in values.items():
         refuse_bad_wording(value, field=field, hosts=hosts, listed=listed)
     own_picture = select(Picture.id).filter_by(id=card.picture_id, merchant_id=merchant_id)
     if card.picture_id is not None and session.scalar(own_picture) is None:
         raise NotFound("没有这张图片。")
-    return Card(**values, picture_id=card.picture_id)
+    return Card(**values, picture_id=card.picture_id, public_phone=public_phone)
 
 
 def _put_in_force(session: Session, merchant_id: int, card: Card) -> None:

@@ -106,6 +106,11 @@ class Merchant(Base):
     intro: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
     address: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
     hours: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
+    public_phone: Mapped[str] = mapped_column(
+        Text,
+        server_default="",
+        info=personal("what a shop tells everybody to ring", "as long as the merchant is here"),
+    )
     picture_id: Mapped[int | None] = mapped_column(BigInteger)
     state: Mapped[str] = mapped_column(Text, server_default=MerchantState.ACTIVE, info=PLAIN)
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
@@ -127,6 +132,11 @@ class MerchantCard(Reviewed, Base):
     intro: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
     address: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
     hours: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
+    public_phone: Mapped[str] = mapped_column(
+        Text,
+        server_default="",
+        info=personal("what a shop tells everybody to ring", "as long as the merchant is here"),
+    )
     picture_id: Mapped[int | None] = mapped_column(BigInteger)
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
 
