@@ -130,7 +130,7 @@ def sign(session: Session, *, public_id: str, now: datetime) -> Sign | None:
             or_(SubQrCode.expires_at.is_(None), SubQrCode.expires_at > now),
         )
     ).one_or_none()
-    return None if row is None else Sign(*row)
+    return None if row is None else Sign(*tuple(row))
 
 
 @dataclass(frozen=True)
