@@ -23,6 +23,7 @@ class Shop:
     intro: str
     address: str
     hours: str
+    phone: str
     picture: str | None
     community_name: str
 
@@ -32,7 +33,7 @@ def shop(session: Session, shop_id: int) -> Shop:
     row = session.execute(
         select(
             Merchant.id, Merchant.name, Merchant.kind, Merchant.intro, Merchant.address, Merchant.hours,
-            Picture.public_id, Community.name,
+            Merchant.public_phone, Picture.public_id, Community.name,
         )
         .join(Community, Community.id == Merchant.community_id)
         .outerjoin(Picture, Picture.id == Merchant.picture_id)
