@@ -89,8 +89,8 @@ def test_on_a_small_screen_one_phone_is_in_view_and_tabs_lead_to_the_others(
 def test_a_script_is_played_on_the_page(
     box: Box,
     receiver: Receiver,
-    new_window: NewWindow,
-    tmp_path: Path,  # noqa: F811
+    new_window: NewWindow,  # noqa: F811
+    tmp_path: Path,
 ) -> None:
     box.control("/account", {"callback_url": receiver.url, "mode": "plain"})
     receiver.answer = receiver.words("今晚九点关门")
