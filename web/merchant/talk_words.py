@@ -10,7 +10,7 @@ from flask import Flask
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 
-from bot.talks.models import AnswerState, Direction, Kind, Why
+from bot.talks.models import AnswerState, Direction, Kind, TalkState, Why
 from core.clock import SHANGHAI
 from web.context import now
 
@@ -49,6 +49,11 @@ REASONS: dict[str, Any] = {
     Why.NOT_READY: _l("图片没有传到平台，或券已经停了"),
     Why.NO_ROOM: _l("没有剩下的条数"),
     Why.TOO_LATE: _l("等得太久，内容已按规定删除"),
+}
+TALK_STATES: dict[TalkState, Any] = {
+    TalkState.WAITING: _l("待回复"),
+    TalkState.ANSWERED: _l("已回复"),
+    TalkState.CLOSED: _l("已结束"),
 }
 RATINGS: dict[int, Any] = {3: _l("满意"), 2: _l("一般"), 1: _l("不满意")}
 
