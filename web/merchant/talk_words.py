@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,6 +18,8 @@ from web.context import now
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
+LINK = re.compile(r'<a href="[^"<>]*">([^<>]*)</a>')
+"""A link of ours as the platform takes it."""
 LONG_WAIT = timedelta(minutes=30)
 
 KINDS: dict[str, Any] = {
@@ -115,6 +118,7 @@ def clock_minute(moment: datetime) -> str:
 def kind_words(kind: str, content: str | None) -> str:
     """A message in a line: its words, after what stands for it where it is no text."""
     mark = str(KINDS.get(kind, ""))
+    content = LINK.sub(r"\1", content or "")
     return f"{mark} {content}".strip() if content else mark
 
 

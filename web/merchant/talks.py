@@ -309,7 +309,7 @@ def say(talk_id: int) -> ResponseReturnValue:
     if form.data is None:
         return _not_said(talk, form)
     try:
-        _say_once(talk, form.data)
+        _say(talk, form.data)
     except NotFound:
         raise
     except BusinessError as refusal:
@@ -327,37 +327,48 @@ def _not_said(talk: Line, form: Submission[Any], refusal: BusinessError | None =
     return _answer(_talk_page(talk, TalkQuery(), form), status=refusal.status if refusal else 422)
 
 
-def _say_once(talk: Line, said: AnswerForm) -> None:
-    upload = request.files.get("picture")
-    picture = pictures.prepare(upload.stream.read()) if upload is not None and upload.filename else None
-    actor, route, merchant_id = f"staff:{g.staff.id}", "talk", g.staff.merchant_id
-    body = {
-        "talk": talk.id,
-        "text": said.text,
-        "coupon": said.coupon,
-        "note": said.note,
-        "picture": picture.sha256.hex() if picture else None,
-    }
-    call = {"actor": actor, "route": route, "nonce": said.nonce}
-    if nonces.once(g.session, **call, body=body, merchant_id=merchant_id) is None:
-        _say(talk, said, picture)
-        nonces.keep(g.session, **call, answer={})
-
-
-def _say(talk: Line, said: AnswerForm, picture: Prepared | None) -> None:
+def _say(talk: Line, said: AnswerForm) -> None:
+    """Everything of one tap, in the order in which the customer reads it; a repeat of the tap says nothing more."""
     if said.note is not None:
-        answers.note(g.session, **_whose(talk), text=said.text, now=now())
+        _note(talk, said)
         return
     if said.coupon is not None:
         template = templates.find(g.session, merchant_id=g.staff.merchant_id, template_id=said.coupon)
-        answers.write(g.session, **_whose(talk), content=Coupon(template.id), now=now())
+        _write(talk, CouponAnswer(template.id), said.nonce)
         return
-    if picture is not None:
-        merchant_id = g.staff.merchant_id
+    upload = request.files.get("picture")
+    if upload is not None and upload.filename:
+        picture, merchant_id = pictures.prepare(upload.stream.read()), g.staff.merchant_id
         picture_id = pictures.save(g.session, merchant_id=merchant_id, picture=picture, public_id=new_public_id())
-        answers.write(g.session, **_whose(talk), content=Picture(picture_id), now=now())
-    if said.text or picture is None:
-        answers.write(g.session, **_whose(talk), content=Words(said.text), now=now())
+        _write(talk, PictureAnswer(picture_id), f"{said.nonce}.picture" if said.text else said.nonce)
+        if not said.text:
+            return
+    _write(talk, TextAnswer(said.text), said.nonce)
+
+
+def _write(talk: Line, answer: Answer, nonce: str) -> None:
+    settings = current_runtime().settings
+    answers.write(
+        g.session,
+        **_whose(talk),
+        answer=answer,
+        nonce=nonce,
+        hosts=link_hosts(settings.public_url),
+        public_url=settings.public_url,
+        now=now(),
+    )
+
+
+def _note(talk: Line, said: AnswerForm) -> None:
+    nonces.answer_once(
+        g.session,
+        lambda: {"note": answers.note(g.session, **_whose(talk), words=said.text, now=now())},
+        actor=f"staff:{g.staff.id}",
+        route="talk.note",
+        nonce=said.nonce,
+        body={"talk": talk.id, "text": said.text},
+        merchant_id=g.staff.merchant_id,
+    )
 
 
 def _whose(talk: Line) -> dict[str, int]:
@@ -369,7 +380,7 @@ def _whose(talk: Line) -> dict[str, int]:
 def cancel(talk_id: int, message_id: int) -> ResponseReturnValue:
     """Take back what waits for the customer's next visit."""
     talk = _talk(talk_id)
-    answers.withdraw(g.session, **_whose(talk), message_id=message_id, now=now())
+    answers.cancel(g.session, merchant_id=g.staff.merchant_id, talk_id=talk.id, message_id=message_id)
     return _done(talk, _("不发了，已经取消。"))
 
 
