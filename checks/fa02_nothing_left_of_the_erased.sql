@@ -20,3 +20,11 @@ UNION ALL
 SELECT f.id, 'profile'
 FROM follower f JOIN owner_profile p ON p.follower_id = f.id
 WHERE f.erased_at IS NOT NULL
+UNION ALL
+SELECT f.id, 'whom they talked to'
+FROM follower f JOIN context_choice c ON c.follower_id = f.id
+WHERE f.erased_at IS NOT NULL AND c.at <= f.erased_at
+UNION ALL
+SELECT f.id, 'question'
+FROM follower f JOIN pending_question q ON q.follower_id = f.id
+WHERE f.erased_at IS NOT NULL AND q.asked_at <= f.erased_at

@@ -30,6 +30,7 @@ MODEL_MODULES = (
     "campaigns.points.models",
     "campaigns.referrals.models",
     "bot.models",
+    "bot.rules.models",
     "bot.talks.models",
 )
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
