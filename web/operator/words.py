@@ -104,6 +104,7 @@ TASK_KINDS: dict[str, Any] = {
     "preview_broadcast": _l("试发群发"),
     "ask_mass_quota": _l("查询当天的群发次数"),
     "prove_ledgers": _l("核对账本"),
+    "look_at_menu": _l("看公众号的菜单"),
 }
 TASK_ERRORS: dict[str, Any] = {
     "later": _l("微信让我们过会儿再试"),
@@ -234,6 +235,11 @@ ACTIONS: dict[str, Any] = {
     "sending.paused": _l("暂停全部群发"),
     "sending.resumed": _l("恢复全部群发"),
     "mass_report.labelled": _l("标注外部群发"),
+    "menu.save": _l("保存菜单草稿"),
+    "menu.publish": _l("发布菜单"),
+    "menu.again": _l("改回以前的菜单"),
+    "menu.adopt": _l("采用公众号上的菜单"),
+    "menu.delete": _l("删除公众号的菜单"),
     "word.add": _l("添加敏感词"),
     "word.remove": _l("删除敏感词"),
     "follower.erase": _l("删除个人资料"),
