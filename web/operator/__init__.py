@@ -15,6 +15,7 @@ from web.operator import (
     coupon_approvals,
     desk,
     digests,
+    directory,
     events,
     followers,
     health,
@@ -22,6 +23,7 @@ from web.operator import (
     jobs,
     ledgers,
     merchants,
+    notices,
     queues,
     quota,
     referrals,
@@ -56,6 +58,8 @@ SUBJECTS = (
     referrals,
     ledgers,
     digests,
+    directory,
+    notices,
     events,
     followers,
     unmatched,
@@ -73,6 +77,8 @@ SUBJECTS = (
 def register(app: Flask) -> None:
     """Add the pages and the words they use."""
     words.register(app)
+    directory.register(app)
+    notices.register(app)
     app.add_template_global(desk.here)
     app.add_template_global(spans.rows_path)
     blueprint = Blueprint("operator", __name__, url_prefix="/operator")
