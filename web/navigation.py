@@ -74,6 +74,13 @@ def operator_menu() -> tuple[Group, ...]:
             ),
         ),
         Group(
+            _("社区"),
+            (
+                Entry(_("便民电话"), "phone", "/operator/directory"),
+                Entry(_("公告"), "note", "/operator/notices"),
+            ),
+        ),
+        Group(
             _("来往"),
             (
                 Entry(_("最新事件"), "activity", "/operator/events"),

@@ -17,6 +17,7 @@ from web.operator import (
     desk,
     desk_words,
     digests,
+    directory,
     events,
     followers,
     health,
@@ -24,6 +25,7 @@ from web.operator import (
     jobs,
     ledgers,
     merchants,
+    notices,
     queues,
     quota,
     referrals,
@@ -60,6 +62,8 @@ SUBJECTS = (
     referrals,
     ledgers,
     digests,
+    directory,
+    notices,
     events,
     followers,
     unmatched,
@@ -77,6 +81,8 @@ SUBJECTS = (
 def register(app: Flask) -> None:
     """Add the pages and the words they use."""
     words.register(app)
+    directory.register(app)
+    notices.register(app)
     app.add_template_global(desk.here)
     app.add_template_global(spans.rows_path)
     blueprint = Blueprint("operator", __name__, url_prefix="/operator")
