@@ -171,13 +171,14 @@ class MessageState(StrEnum):
 
 
 class FollowUp(Base):
-    """One customer-service message owed after a reply. `calling` is committed before the call; an outcome nobody
-    knows stays `unknown` and is never sent again."""
+    """One customer-service message owed after a reply, of a welcome or of a rule. `calling` is committed before the
+    call; an outcome nobody knows stays `unknown` and is never sent again."""
 
     __tablename__ = "follow_up"
     __table_args__ = (
         UniqueConstraint("inbox_id", "position"),
         CheckConstraint("state IN ('planned', 'calling', 'sent', 'refused', 'unknown', 'skipped')", name="state"),
+        CheckConstraint("num_nonnulls(welcome_id, rule_id) = 1", name="of"),
         Index("ix_follow_up_follower_id", "follower_id"),
         Index("ix_follow_up_calling", "calling_at", postgresql_where=text("state = 'calling'")),
     )
@@ -185,7 +186,8 @@ class FollowUp(Base):
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     inbox_id: Mapped[int] = mapped_column(BigInteger)
     follower_id: Mapped[int] = mapped_column(ForeignKey("follower.id"))
-    welcome_id: Mapped[int] = mapped_column(ForeignKey("welcome.id"))
+    welcome_id: Mapped[int | None] = mapped_column(ForeignKey("welcome.id"))
+    rule_id: Mapped[int | None] = mapped_column(ForeignKey("reply_rule.id"))
     position: Mapped[int] = mapped_column(SmallInteger)
     state: Mapped[str] = mapped_column(Text, server_default=MessageState.PLANNED, info=PLAIN)
     calling_at: Mapped[datetime | None] = mapped_column(Timestamp)

@@ -584,9 +584,9 @@ _WRITES: dict[str, str] = {
             total integer, filtered integer, sent integer, errors integer)
         ON CONFLICT (msg_id) DO NOTHING""",
     "follow_ups": """
-        INSERT INTO follow_up (inbox_id, follower_id, welcome_id, position)
-        SELECT inbox_id, follower_id, welcome_id, position
-        FROM jsonb_to_recordset(%(rows)s) AS r(inbox_id bigint, follower_id bigint, welcome_id bigint,
+        INSERT INTO follow_up (inbox_id, follower_id, welcome_id, rule_id, position)
+        SELECT inbox_id, follower_id, welcome_id, rule_id, position
+        FROM jsonb_to_recordset(%(rows)s) AS r(inbox_id bigint, follower_id bigint, welcome_id bigint, rule_id bigint,
             position smallint)""",
 }
 """In the order in which they must run: an open episode is closed before the next one opens."""

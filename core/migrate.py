@@ -30,6 +30,7 @@ MODEL_MODULES = (
     "campaigns.points.models",
     "campaigns.referrals.models",
     "bot.models",
+    "bot.rules.models",
 )
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 ONE_AT_A_TIME = 7_071_001

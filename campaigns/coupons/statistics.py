@@ -12,6 +12,7 @@ from typing import Final, Literal
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from campaigns.coupons.models import CouponState
 from core.clock import start_of_day
 
 AT_ONCE: Final = 1_000
@@ -143,6 +144,65 @@ _BY_DAY: Final = text("""
         FROM redemption WHERE issuer_id = :merchant AND template_id = :template AND reversed_at IS NULL GROUP BY 1)
     SELECT d.day, coalesce(g.issued, 0), coalesce(u.uses, 0), coalesce(u.fen, 0)::bigint
     FROM days d LEFT JOIN given g ON g.day = d.day LEFT JOIN used u ON u.day = d.day ORDER BY d.day""")
+
+
+# ---- Who holds one ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Handed:
+    """One coupon of a template, and what it is by now."""
+
+    id: int
+    public_id: str
+    fan_number: str | None
+    """None where its holder is in no list of the merchant's."""
+    channel: str
+    given_at: datetime
+    state: str
+    ended_at: datetime | None
+    uses: int
+    uses_left: int
+    valid_to: datetime
+    was_passed_on: bool
+    """A neighbour gave it."""
+
+    @property
+    def is_live(self) -> bool:
+        return self.state in {CouponState.ISSUED, CouponState.RESERVED}
+
+
+def handed(
+    session: Session,
+    *,
+    merchant_id: int,
+    template_id: int,
+    now: datetime,
+    number: str | None = None,
+    before: int | None = None,
+    limit: int = 50,
+) -> list[Handed]:
+    """The coupons of a template, newest first, of everybody or of one fan by number."""
+    rows = session.execute(
+        _HANDED,
+        {
+            "merchant": merchant_id, "template": template_id, "now": now, "number": number, "before": before,
+            "limit": limit,
+        },
+    )  # fmt: skip
+    return [Handed(*row) for row in rows]
+
+
+_HANDED: Final = text("""
+    SELECT c.id, c.public_id, f.number, c.channel, c.given_at,
+           CASE WHEN c.state IN ('issued', 'reserved') AND c.valid_to <= :now THEN 'expired' ELSE c.state END,
+           c.ended_at, c.uses, c.uses_left, c.valid_to, c.passed_from_id IS NOT NULL
+    FROM coupon c LEFT JOIN fan f ON f.merchant_id = c.merchant_id AND f.follower_id = c.follower_id
+    WHERE c.merchant_id = :merchant AND c.template_id = :template
+      AND (CAST(:number AS text) IS NULL OR f.number = :number)
+      AND (CAST(:before AS bigint) IS NULL
+           OR (c.given_at, c.id) < (SELECT given_at, id FROM coupon WHERE id = :before AND merchant_id = :merchant))
+    ORDER BY c.given_at DESC, c.id DESC LIMIT :limit""")
 
 
 # ---- The log ---------------------------------------------------------------------------------------------------------
