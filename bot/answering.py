@@ -7,15 +7,21 @@ the platform, then the merchant's people. Whoever talks to nobody is asked once,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
 from bot import context, lookups, own_words
-from bot.context import Asks, By, Choice, Question, Shops
+from bot.book import EMPTY, Book
+from bot.context import Asks, By, Choice, Context, Question, Shops
 from bot.lookups import Lookup, Wanted
+from bot.rules import matching
+from bot.rules.matching import Rule
+from bot.talks import desk as desks
+from bot.talks import enquiries, intake
+from bot.talks.intake import TalkSeen
 from campaigns.broadcasts.mute import Shop
 from campaigns.broadcasts.spelling import plain
 
@@ -23,7 +29,7 @@ MENU_WORDS: Final = "words:"
 """A menu entry with such a key says what follows, as if it had been written."""
 MENU_MERCHANT: Final = "merchant:"
 """A menu entry with such a key sets whom one talks to."""
-RATINGS: Final = (1, 2, 3)
+TOLD_LATELY: Final = intake.LINE_EVERY
 UNREADABLE: Final = "收到不支持的消息类型"
 """What the platform puts into a text for what it cannot deliver: stickers, cards, files."""
 PICTURES: Final = {
@@ -64,20 +70,28 @@ class Said:
     at: datetime
     text: str = ""
     menu_key: str = ""
+    latitude: float | None = None
+    longitude: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Situation:
     """What is known when it comes in."""
 
-    shops: Shops
+    book: Book = EMPTY
     account_name: str = ""
-    context: context.Context | None = None
+    context: Context | None = None
     known: Sequence[Shop] = ()
     """Whose fan the writer is, by first touch."""
     question: Question | None = None
+    talks: Mapping[int, TalkSeen] = field(default_factory=dict)
+    """The writer's talks of the last days, by merchant."""
     is_stale: bool = False
     """It came late: it is taken in, and not answered any more (EV-6)."""
+
+    @property
+    def shops(self) -> Shops:
+        return self.book.shops
 
     @property
     def merchant_id(self) -> int | None:
@@ -112,8 +126,9 @@ class Answer:
     """It goes into the merchant's inbox."""
     waits: bool = False
     """Somebody there has to answer it."""
-    wants_line: bool = False
-    """What the chat says when a message is passed on is said, if it is time to."""
+    rule: Rule | None = None
+    is_transferred: bool = False
+    """The platform's own human service takes it from here."""
 
 
 @dataclass(slots=True)
@@ -151,10 +166,10 @@ class Turn:
         if question is None or not question.is_open(self.said.at):
             return False
         if question.kind is Asks.SATISFACTION:
-            number = context.number_in(self.said.text)
-            if number not in RATINGS:
+            rating = enquiries.rating_in(self.said.text)
+            if rating is None:
                 return False
-            self.answer.rating, self.answer.enquiry_id = number, question.enquiry_id
+            self.answer.rating, self.answer.enquiry_id = rating, question.enquiry_id
             self.answer.is_settled = True
             return self._say(Answered.RATING, "谢谢您的评价，我们会做得更好。")
         reply = context.reply_to(question, self.said.text, at=self.said.at, shops=self.now.shops)
@@ -163,11 +178,9 @@ class Turn:
         if reply.shop is None:
             return self._say(Answered.ASKED, context.no_such_number(question))
         self._choose(Choice(reply.shop.merchant_id, reply.by))
-        self.answer.passes = question.inbox_ids
         if not reply.is_only_that:
             self._pass_on()
-        passed = len(self.answer.passes) + self.answer.is_for_people
-        return self._say(Answered.CHOICE, context.talking_to(reply.shop, passed=passed))
+        return self._say(Answered.CHOICE, self._talking_to(reply.shop))
 
     def by_name(self) -> bool:
         """Whom the message says one talks to."""
@@ -189,7 +202,11 @@ class Turn:
 
     def _turn_to(self, shop: Shop, by: By) -> bool:
         self._choose(Choice(shop.merchant_id, by))
-        return self._say(Answered.SWITCH, context.talking_to(shop))
+        return self._say(Answered.SWITCH, self._talking_to(shop))
+
+    def _talking_to(self, shop: Shop) -> str:
+        words = desks.passed_on(self.now.book.desk(shop.merchant_id), context.shown(shop.name), self.said.at)
+        return context.talking_to(words, passed=len(self.answer.passes) + self.answer.is_for_people)
 
     def _name_nobody(self, meant: context.Meant) -> bool:
         if meant.is_open:
@@ -208,13 +225,49 @@ class Turn:
         if self.answer.merchant_id is None:
             return False
         self._pass_on()
-        self.answer.wants_line = True
-        return self._say(Answered.TALK)
+        return self._say(Answered.TALK, self._line())
+
+    def by_rule(self) -> bool:
+        """The rules of the merchant one talks to, then those of the platform."""
+        asked = matching.Question(self.said.kind, self.said.text, self.said.menu_key, self.said.at)
+        rule = matching.winner(self.now.book.rules_for(self.answer.merchant_id), asked)
+        if rule is None:
+            return False
+        self.answer.rule = rule
+        self.answer.is_for_people = rule.merchant_id is not None
+        self.answer.waits = self.answer.is_for_people and rule.hands_over
+        is_silent = self.answer.waits and not rule.answers
+        return self._say(Answered.RULE, self._line() if is_silent else "")
+
+    def by_place(self) -> bool:
+        """A place that was sent: the shops near it. The merchant one talks to sees it, too."""
+        if self.said.kind != "location":
+            return False
+        self.answer.lookup = Wanted(Lookup.SHOPS, "", self.said.latitude, self.said.longitude)
+        self.answer.is_for_people = self.answer.merchant_id is not None
+        return self._say(Answered.LOOKUP)
+
+    def _line(self) -> str:
+        """What the chat says to a message that goes to the merchant's people, if it is time to say it; where the
+        merchant wants that, the platform's human service says everything from here."""
+        merchant_id = self.answer.merchant_id
+        assert merchant_id is not None  # noqa: S101
+        desk = self.now.book.desk(merchant_id)
+        if desk.hands_over:
+            self.answer.is_transferred = True
+            return ""
+        before = self.now.context
+        if before and before.chosen_at and self.answer.choice is None:
+            # They were told so when they chose.
+            if timedelta(0) <= self.said.at - before.chosen_at < TOLD_LATELY:
+                return ""
+        name = context.shown(self.now.shops.names[merchant_id])
+        return intake.line_for(self.now.talks.get(merchant_id), desk, name, self.said.at) or ""
 
     def by_asking(self) -> bool:
         """Which shop it is for: asked once, and not again while the question is open."""
         likely = context.may_be_meant(self.now.known, self.now.shops)
-        is_for_a_shop = self.said.kind == "text" and not is_small_talk(self.said) and not is_unreadable(self.said)
+        is_for_a_shop = self.said.kind == "text" and not self.said.menu_key and not is_small_talk(self.said) and not is_unreadable(self.said)
         if not is_for_a_shop or self.now.has_left:
             return False
         if self._is_asked and self.now.question is not None:
@@ -232,6 +285,9 @@ class Turn:
         if self.answer.merchant_id is None:
             return self._say(Answered.WORD, human_words(self.now))
         self._pass_on()
+        if self.now.book.desk(self.answer.merchant_id).hands_over:
+            self.answer.is_transferred = True
+            return self._say(Answered.TALK)
         name = context.shown(self.now.shops.names[self.answer.merchant_id])
         return self._say(Answered.TALK, f"已经转给 {name} 的人，看到就回您。要补充什么，直接发在这里。")
 
@@ -243,6 +299,8 @@ class Turn:
     def _choose(self, choice: Choice) -> None:
         self.answer.choice, self.answer.merchant_id = choice, choice.merchant_id
         self.answer.is_settled = self._is_asked
+        if self._is_asked and self.now.question is not None and choice.merchant_id is not None:
+            self.answer.passes = self.now.question.inbox_ids
 
     def _ask(self, options: Sequence[Shop], *, keeps: bool = False) -> bool:
         waiting = (self.said.inbox_id,) if keeps else ()
@@ -338,14 +396,40 @@ def menu_choice(menu_key: str, shops: Shops) -> Shop | None:
     return shops.shop(int(number)) if is_one and shops.has(int(number)) else None
 
 
-def late(answer: Answer) -> Answer:
-    """What is left of an answer that comes too late to be given: nothing is asked, looked up or said any more; whom
+def decide(said: Said, now: Situation, *, claimed: Answered | None = None, has_keyword: bool = False) -> Answer:
+    """Who answers. `claimed` is who has answered already; `has_keyword` says that it is the keyword of a coupon."""
+    turn = Turn(said, now)
+    if claimed is not None:
+        turn.answer.by = claimed
+    elif said.kind == "text":
+        _decide_on_words(turn, has_keyword=has_keyword)
+    elif said.kind == "click":
+        _ = turn.by_menu() or turn.by_rule()
+    else:
+        _ = turn.by_rule() or turn.by_place() or turn.by_people() or turn.by_line()
+    return _late(turn.answer) if now.is_stale else turn.answer
+
+
+def _decide_on_words(turn: Turn, *, has_keyword: bool) -> None:
+    if turn.by_help() or turn.by_lookup() or turn.by_question() or turn.by_name():
+        return
+    if has_keyword:
+        turn.answer.by = Answered.KEYWORD
+        return
+    with_shop = turn.answer.merchant_id is not None
+    if with_shop and turn.by_desk():
+        return
+    _ = turn.by_rule() or turn.by_desk() or turn.by_people() or turn.by_asking() or turn.by_line()
+
+
+def _late(answer: Answer) -> Answer:
+    """What is left of an answer that comes too late to be given: nothing is asked, looked up or said any more. Whom
     one talks to, and what somebody at the merchant has to read, counts by its own moment."""
+    gone = replace(answer, words="", is_transferred=False)
+    if answer.by is Answered.RULE:
+        return replace(gone, by=Answered.NONE, rule=None, waits=answer.is_for_people)
     if answer.by in (Answered.ASKED, Answered.LINE, Answered.LOOKUP, Answered.WORD):
-        is_new = answer.question is not None and answer.by is Answered.ASKED
-        question = None if is_new else answer.question
-        return replace(answer, by=Answered.NONE, words="", lookup=None, question=question)
-    return replace(answer, words="", wants_line=False)
-
-
-__all__ = ["Answer", "Answered", "Lookup", "Said", "Situation", "Turn", "help_words", "late", "line", "menu_choice"]
+        # A question that is open already goes on being open.
+        question = None if answer.by is Answered.ASKED else answer.question
+        return replace(gone, by=Answered.NONE, lookup=None, question=question)
+    return gone

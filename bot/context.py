@@ -72,6 +72,8 @@ class Context:
     """Whom somebody talked to last: a merchant, or (None) the platform, because they said so."""
 
     merchant_id: int | None
+    chosen_at: datetime | None = None
+    """When they said so; None where it comes from a scan."""
 
 
 class Asks(StrEnum):
@@ -256,10 +258,11 @@ def shown(name: str) -> str:
     return name if len(name) <= NAME_SHOWN else f"{name[: NAME_SHOWN - 1]}…"
 
 
-def talking_to(shop: Shop, *, passed: int = 0) -> str:
-    """What is said once it is clear whom one talks to; `passed` messages had waited for that."""
-    then = "刚才的话已经转给店家，店家看到就回您。" if passed else "有话直接发在这里，店家看到就回您。"
-    return f"您正在和 {shown(shop.name)} 聊天，{then}\n找别家请回复：找 店名；不聊了请回复：退出"
+def talking_to(passed_on: str, *, passed: int = 0) -> str:
+    """What is said once it is clear whom one talks to, after the desk's own words (`desk.passed_on`); `passed`
+    messages had waited for that."""
+    before = "刚才的话已经转给店家。\n" if passed else ""
+    return f"{before}{passed_on}；不聊了请回复：退出"
 
 
 def with_platform(account_name: str) -> str:

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
+
+from sqlalchemy import text as text_of
+from sqlalchemy.orm import Session
 
 from bot.context import Shops
 from campaigns.broadcasts import mute
 from campaigns.broadcasts.spelling import LONGEST, plain
+from community import near
+from community.directory import finding
+from community.notices import reading as notices
 
 SHOP_WORDS: Final = frozenset(
     f"{ask}{what}{end}"
@@ -97,3 +105,132 @@ def _whose_phone(said: str, *, is_separated: bool, is_with_shop: bool) -> str:
     if is_with_shop or (found := _PHONE_LAST.fullmatch(said)) is None or found[1] in _OF_ONESELF:
         return ""
     return found[1]
+
+
+# ---- Looking it up ---------------------------------------------------------------------------------------------------
+
+MOST_SHOPS: Final = 5
+MOST_NUMBERS: Final = 5
+MOST_NOTICES: Final = 3
+PLACE_LASTS: Final = timedelta(hours=12)
+"""How long a place that was sent still says where somebody is."""
+LINE_BYTES: Final = 240
+_NO_MARKUP: Final = str.maketrans("<>\n", "〈〉 ")
+_PLACES: Final = text_of("""
+    SELECT DISTINCT ON (follower_id) follower_id, body->>'Location_X', body->>'Location_Y'
+    FROM inbox_event
+    WHERE follower_id = ANY(:ids) AND kind = 'location' AND body IS NOT NULL
+      AND event_at <= :until AND event_at > :since
+    ORDER BY follower_id, event_at DESC""")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who looks up what, and when."""
+
+    inbox_id: int
+    follower_id: int
+    at: datetime
+    wanted: Wanted
+
+
+def act(session: Session, asked: Sequence[Asked], *, account_id: int, public_url: str) -> dict[int, str]:
+    """What a batch's messages look up; the answer to each, by inbox id."""
+    chat = _Chat(session, account_id, public_url)
+    return {one.inbox_id: chat.answer(one) for one in asked}
+
+
+@dataclass(frozen=True, slots=True)
+class _Chat:
+    session: Session
+    account_id: int
+    public_url: str
+
+    def answer(self, one: Asked) -> str:
+        match one.wanted.what:
+            case Lookup.SHOPS:
+                return self.shops(one)
+            case Lookup.PHONE:
+                return self.numbers(one) if one.wanted.words else self.categories(one)
+            case Lookup.NOTICES:
+                return self.notices(one)
+
+    def link(self, path: str, words: str) -> str:
+        return f'<a href="{self.public_url}{path}">{words}</a>'
+
+    def shops(self, one: Asked) -> str:
+        """The nearest ones where somebody said where they are, else those of their neighbourhood."""
+        kind, (latitude, longitude) = one.wanted.words, self._place(one)
+        community_id = near.community_of(self.session, follower_id=one.follower_id)
+        found = near.shops(
+            self.session, kind=kind, latitude=latitude, longitude=longitude, community_id=community_id,
+            limit=MOST_SHOPS, account_id=self.account_id,
+        )  # fmt: skip
+        all_of_them = self.link("/m/shops", "看全部店铺")
+        if not found:
+            return f"没有找到“{_plain(kind)}”类的店。{all_of_them}" if kind else f"附近还没有店。{all_of_them}"
+        lines = [f"{number}. {_shop_line(shop)}" for number, shop in enumerate(found, start=1)]
+        where = "离您近的店" if latitude is not None else "附近的店"
+        nearer = "" if latitude is not None else "发个位置给我，可以按远近排。"
+        head = f"{where}（{_plain(kind)}）：" if kind else f"{where}："
+        return "\n".join((head, *lines, f"{nearer}想找哪家，请回复：找 店名。{all_of_them}"))
+
+    def _place(self, one: Asked) -> tuple[float | None, float | None]:
+        if one.wanted.latitude is not None:
+            return one.wanted.latitude, one.wanted.longitude
+        given = {"ids": [one.follower_id], "until": one.at, "since": one.at - PLACE_LASTS}
+        row = self.session.execute(_PLACES, given).one_or_none()
+        try:
+            return (float(row[1]), float(row[2])) if row is not None else (None, None)
+        except (TypeError, ValueError):
+            return None, None
+
+    def numbers(self, one: Asked) -> str:
+        """Whom to call about something."""
+        community_id = near.community_of(self.session, follower_id=one.follower_id)
+        found = finding.find(
+            self.session, words=one.wanted.words, community_id=community_id, now=one.at, limit=MOST_NUMBERS,
+            account_id=self.account_id,
+        )  # fmt: skip
+        book = self.link("/m/directory", "便民电话")
+        if not found:
+            return f"没有找到“{_plain(one.wanted.words)}”的电话。有哪些电话，请回复：电话。{book}"
+        return "\n".join((*(_plain(entry.line) for entry in found), book))
+
+    def categories(self, one: Asked) -> str:
+        community_id = near.community_of(self.session, follower_id=one.follower_id)
+        known = finding.categories(self.session, community_id=community_id, account_id=self.account_id)
+        book = self.link("/m/directory", "打开便民电话")
+        if not known:
+            return "便民电话还在整理，过几天再来看看。"
+        names = "、".join(_plain(category.name) for category in known[:20])
+        return f"便民电话有：{names}。\n请回复“电话”加类别，比如：电话 {_plain(known[0].name)}\n{book}"
+
+    def notices(self, one: Asked) -> str:
+        found = notices.latest(
+            self.session, follower_id=one.follower_id, now=one.at, limit=MOST_NOTICES, account_id=self.account_id
+        )
+        if not found:
+            return "现在没有公告。"
+        lines = [
+            f"{number}. {self.link(notice.path, _plain(notice.headline))}\n{_plain(notice.excerpt)}"
+            for number, notice in enumerate(found, start=1)
+        ]
+        return "\n".join(("最新公告：", *lines, self.link("/m/notices", "看全部公告")))
+
+
+def _shop_line(shop: near.Shop) -> str:
+    away = "" if shop.metres is None else _distance(shop.metres)
+    return "，".join(part for part in (_plain(shop.name), away, _plain(shop.hours or shop.address)) if part)
+
+
+def _distance(metres: int) -> str:
+    return f"{metres} 米" if metres < 1000 else f"{metres / 1000:.1f} 公里"  # noqa: PLR2004
+
+
+def _plain(words: str) -> str:
+    """Somebody's words are never markup, and never fill the message."""
+    shown = words.translate(_NO_MARKUP)
+    while len(shown.encode()) > LINE_BYTES:
+        shown = shown[: len(shown) * 3 // 4]
+    return shown

@@ -34,6 +34,8 @@ class Happened:
     """The public page of the scanned code; empty where the scan was nobody's."""
     desk_url: str
     """Where staff come in."""
+    privacy_url: str
+    """Where one sees what is stored about oneself."""
     coupon: Card | None = None
     """What the welcome offers, as far as it can be taken now."""
 
