@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
@@ -256,18 +256,22 @@ class Turn:
         if desk.hands_over:
             self.answer.is_transferred = True
             return ""
-        before = self.now.context
-        if before and before.chosen_at and self.answer.choice is None:
+        chosen_at = self.now.context and self.now.context.chosen_at
+        if chosen_at and self.answer.choice is None and self.said.at - chosen_at < TOLD_LATELY:
             # They were told so when they chose.
-            if timedelta(0) <= self.said.at - before.chosen_at < TOLD_LATELY:
-                return ""
+            return ""
         name = context.shown(self.now.shops.names[merchant_id])
         return intake.line_for(self.now.talks.get(merchant_id), desk, name, self.said.at) or ""
 
     def by_asking(self) -> bool:
         """Which shop it is for: asked once, and not again while the question is open."""
         likely = context.may_be_meant(self.now.known, self.now.shops)
-        is_for_a_shop = self.said.kind == "text" and not self.said.menu_key and not is_small_talk(self.said) and not is_unreadable(self.said)
+        is_for_a_shop = (
+            self.said.kind == "text"
+            and not self.said.menu_key
+            and not is_small_talk(self.said)
+            and not is_unreadable(self.said)
+        )
         if not is_for_a_shop or self.now.has_left:
             return False
         if self._is_asked and self.now.question is not None:

@@ -40,6 +40,7 @@ from bot.store import (
 )
 from bot.talks import intake
 from bot.talks.intake import TalkSeen
+from bot.talks.models import Kind
 from core.clock import month_of
 from merchants import links
 from merchants.following import Episode, Fact, FactKind, Following, fold, is_same_follow
@@ -147,6 +148,8 @@ class Effects:
     steps: list[Step] = field(default_factory=list)
     greets: int | None = None
     """The merchant whose waiting message is added after the answer."""
+    turns_to: int | None = None
+    """The merchant that can say something now: what its people wrote meanwhile goes out."""
     is_brought: bool = False
     """A fan's card led to the follow: who brought them is noted once everything that came before has been told."""
 
@@ -266,19 +269,9 @@ def apply(
         fan_number=fan_number,
     )
     if source is EpisodeSource.EVENT:
-        said = spoken(event)
         outcome = effects.outcome
-        if not (is_stale or outcome.is_forgotten):
-            outcome.staff = staff_links.act(event, follower.id, link=known.link, posts=known.posts, changes=changes)
-            outcome.granted = _wish(said, known, changes)
         if not outcome.is_forgotten:
-            if outcome.staff is None:
-                # However late it comes: what was asked at that moment is met, and only not answered any more.
-                outcome.ask = benefits.asked_in(said, template_id=known.keyword_template_id)
-            outcome.answer = _answer(event, said, known, outcome, inbox_id=inbox_id)
-            _write_answer(event, known, outcome, inbox_id=inbox_id, changes=changes, fan_number=fan_number)
-            if not is_stale:
-                effects.greets = _greets(event, known, outcome)
+            _converse(event, known, effects, inbox_id=inbox_id, changes=changes, fan_number=fan_number)
         _write_window(event, known, outcome, inbox_id=inbox_id, changes=changes)
         if outcome.staff is None:
             outcome.variant = _welcome_variant(event, verdicts)
@@ -295,6 +288,33 @@ def _asks_to_be_forgotten(event: Event) -> bool:
             return own_words.is_among(content, own_words.ERASES)
         case _:
             return isinstance(event, AuthorizationCancelled)
+
+
+def _converse(
+    event: Event,
+    known: Known,
+    effects: Effects,
+    *,
+    inbox_id: int,
+    changes: Changes,
+    fan_number: Callable[[int, int], str],
+) -> None:
+    """Do what it asks for and decide who answers. However late it comes, what was asked at that moment is met, and
+    only not answered any more."""
+    outcome, said = effects.outcome, spoken(event)
+    assert known.follower is not None  # noqa: S101
+    if not outcome.is_stale:
+        outcome.staff = staff_links.act(event, known.follower.id, link=known.link, posts=known.posts, changes=changes)
+        outcome.granted = _wish(said, known, changes)
+    if outcome.staff is None:
+        outcome.ask = benefits.asked_in(said, template_id=known.keyword_template_id)
+    outcome.answer = _answer(event, said, known, outcome, inbox_id=inbox_id)
+    _write_answer(event, known, outcome, inbox_id=inbox_id, changes=changes, fan_number=fan_number)
+    if outcome.is_stale:
+        return
+    effects.greets = _greets(event, known, outcome)
+    if trigger_of(event) is not None and outcome.staff is None and not _asks_to_be_forgotten(event):
+        effects.turns_to = _conversation(known, outcome)
 
 
 def _wish(said: Event, known: Known, changes: Changes) -> wishes.Granted | None:
@@ -316,8 +336,8 @@ def _answer(event: Event, said: Event, known: Known, outcome: Outcome, *, inbox_
         event.occurred_at,
         text=said.content if isinstance(said, TextMessage) else "",
         menu_key=event.key if isinstance(event, MenuClicked) else "",
-        latitude=place and place.latitude,
-        longitude=place and place.longitude,
+        latitude=None if place is None else place.latitude,
+        longitude=None if place is None else place.longitude,
     )
     now = Situation(
         book=known.book,
@@ -384,7 +404,7 @@ def _write_answer(
     number = fan_number(answer.merchant_id, follower.id)
     for one in known.kept if answer.passes else ():
         _add(changes, intake.rows(intake.Said(
-            answer.merchant_id, follower.id, number, one.inbox_id, one.at, intake.Kind.TEXT, one.text)))  # fmt: skip
+            answer.merchant_id, follower.id, number, one.inbox_id, one.at, Kind.TEXT, one.text)))  # fmt: skip
     content = intake.content_of(spoken(event)) if answer.is_for_people else None
     if content is not None:
         kind, text, media = content

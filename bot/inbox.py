@@ -28,7 +28,7 @@ from bot.events import Event
 from bot.handlers import reply_to
 from bot.models import DeadLetter
 from bot.robot import Happened, render
-from bot.talks import intake
+from bot.talks import answers, intake
 from campaigns.broadcasts import hello
 from campaigns.coupons import cards
 from campaigns.referrals import binding
@@ -202,7 +202,9 @@ class Inbox:
                 for a in arrivals
                 if a.follower and (said := benefits.keyword_in(effects.spoken(a.event))) is not None
             },
-            callers=[a.follower.id for a in arrivals if a.follower and effects.trigger_of(a.event)],
+            callers={
+                a.follower.id: a.event.occurred_at for a in arrivals if a.follower and effects.trigger_of(a.event)
+            },
         )
 
     def _arrive(self, event: Event, source: EpisodeSource) -> _Arrival:
@@ -255,11 +257,10 @@ class Inbox:
             )
         outbox.add_many(session, list(_owed(arrivals, known, changes)))
         outbox.add_many(session, list(_greetings(arrivals, known)), delay=hello.AFTER)
+        outbox.add_many(session, list(_hellos(arrivals, known)), delay=answers.AFTER_HELLO)
         outbox.add_many(session, list(_brought(arrivals, known)), delay=binding.AFTER)
 
-    def _know(
-        self, connection: store.Driver, arrivals: list[_Arrival], seen: store.Glimpse, book: Book
-    ) -> list[Known]:
+    def _know(self, connection: store.Driver, arrivals: list[_Arrival], seen: store.Glimpse, book: Book) -> list[Known]:
         """What is known about each event; the whole history only where the newest episode does not decide."""
         deep = [
             a.follower.id
@@ -304,8 +305,11 @@ class Inbox:
                     waiting={merchant_id for caller_id, merchant_id in seen.hellos if caller_id == follower_id},
                     question=seen.questions.get(follower_id) if follower_id else None,
                     kept=[one for one in kept if one.follower_id == follower_id],
-                    talks={merchant_id: talk for (writer_id, merchant_id), talk in seen.talks.items()
-                           if writer_id == follower_id},
+                    talks={
+                        merchant_id: talk
+                        for (writer_id, merchant_id), talk in seen.talks.items()
+                        if writer_id == follower_id
+                    },
                     book=book,
                     account_name=self.account.name,
                 )
@@ -324,7 +328,7 @@ class Inbox:
             if what.follower is not None and arrival.effects is not None and arrival.effects.outcome.ask is not None
         ]  # fmt: skip
         public_url = self._runtime.settings.public_url
-        answers = benefits.act(session, asked, public_url=public_url)
+        given = benefits.act(session, asked, public_url=public_url)
         looked_up = lookups.act(
             session,
             [
@@ -337,7 +341,7 @@ class Inbox:
         )
         for arrival, _ in asking:
             if arrival.effects is not None:
-                arrival.effects.outcome.benefit = answers.get(arrival.inbox_id)
+                arrival.effects.outcome.benefit = given.get(arrival.inbox_id)
                 arrival.effects.outcome.found = looked_up.get(arrival.inbox_id)
         self._word_replies(session, [a for a, _ in asking], [what for _, what in asking], store.no_changes())
         rows = [
@@ -515,6 +519,16 @@ def _owed(arrivals: Iterable[_Arrival], known: Iterable[Known], changes: store.C
             dedupe_key=f"follow_up:{row['inbox_id']}:{row['position']}",
             payload={"inbox_id": row["inbox_id"], "position": row["position"]},
         )
+
+
+def _hellos(arrivals: Iterable[_Arrival], known: Iterable[Known]) -> Iterable[dict[str, Any]]:
+    """Outbox rows for the answers of a merchant's people that waited until somebody turned to it again."""
+    for arrival, what in zip(arrivals, known, strict=True):
+        if arrival.effects is None or arrival.effects.turns_to is None:
+            continue
+        talk = what.talks.get(arrival.effects.turns_to)
+        if talk is not None and talk.waiting_out:
+            yield answers.hello_row(talk_id=talk.talk_id, inbox_id=arrival.inbox_id)
 
 
 def _greetings(arrivals: Iterable[_Arrival], known: Iterable[Known]) -> Iterable[dict[str, Any]]:

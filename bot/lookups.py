@@ -225,7 +225,7 @@ def _shop_line(shop: near.Shop) -> str:
 
 
 def _distance(metres: int) -> str:
-    return f"{metres} 米" if metres < 1000 else f"{metres / 1000:.1f} 公里"  # noqa: PLR2004
+    return f"{metres} 米" if metres < 1000 else f"{metres / 1000:.1f} 公里"
 
 
 def _plain(words: str) -> str:

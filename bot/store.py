@@ -7,7 +7,7 @@ Rows travel as one JSON document per statement and come out of `jsonb_to_records
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import orjson
 import psycopg
@@ -358,6 +358,9 @@ class Ids:
     attributions: list[int]
 
 
+NOBODY: Final[Mapping[int, datetime]] = {}
+
+
 def glimpse(
     connection: Driver,
     account_id: int,
@@ -371,7 +374,7 @@ def glimpse(
     writers_of_numbers: Sequence[int] = (),
     writers: Sequence[int] = (),
     keywords: Collection[str] = (),
-    callers: Sequence[int] = (),
+    callers: Mapping[int, datetime] = NOBODY,
 ) -> Glimpse:
     """Read what a batch needs in one round trip. `keys` maps dedupe keys to the month the event belongs to.
 
@@ -396,7 +399,7 @@ def glimpse(
         if staff_scenes or writers_of_numbers:
             links = connection.execute(_LINKS, {"scenes": list(staff_scenes), "ids": list(writers_of_numbers)})
         shops = connection.execute(_SHOPS, {"ids": list(writers)}) if writers else None
-        talks = _read_talks(connection, writers, messages) if writers and messages else None
+        talks = _read_talks(connection, callers) if callers else None
         templates = connection.execute(_KEYWORDS, {"keywords": list(keywords)}) if keywords else None
         hellos = connection.execute(_HELLOS, {"ids": list(callers)}) if callers else None
         ids = connection.execute(_IDS, {"inbox": len(keys), "history": len(keys), "account": account_id})
@@ -469,10 +472,8 @@ def _question(row: tuple[Any, ...]) -> Question:
     return Question(Asks(kind), asked_at, expires_at, shops, tuple(inbox_ids), enquiry_id)
 
 
-def _read_talks(
-    connection: Driver, writers: Sequence[int], messages: Mapping[int, datetime]
-) -> psycopg.Cursor[tuple[Any, ...]]:
-    given = {"ids": list(writers), "since": min(messages.values()) - intake.SEEN_FOR}
+def _read_talks(connection: Driver, callers: Mapping[int, datetime]) -> psycopg.Cursor[tuple[Any, ...]]:
+    given = {"ids": list(callers), "since": min(callers.values()) - intake.SEEN_FOR}
     return connection.execute(intake.SEEN, given)
 
 
