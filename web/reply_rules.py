@@ -202,6 +202,7 @@ def delete(room: Room, rule_id: int) -> ResponseReturnValue:
 
 
 def restore(room: Room, rule_id: int) -> ResponseReturnValue:
+    writing.find_deleted(g.session, room.merchant_id, rule_id, now=now())
     _sound(EmptyForm)
     writing.restore(g.session, room.author(), rule_id, now=now())
     record("reply_rule.restore", f"reply_rule:{rule_id}")

@@ -220,9 +220,9 @@ def test_the_table_goes_out_and_comes_in(shop: Shop) -> None:
     assert sent.mimetype == "text/csv"
     assert "小区东门" in sent.text
     assert "营业时间" in shop.owner.get(f"{HOME}/table/example").text
-    wrong = shop.owner.post(
-        f"{HOME}/table", {"file": (io.BytesIO("规则名,完全相同,回复1\n券,优惠券,有".encode()), "a.csv")}
-    )
+    table = io.BytesIO("规则名,完全相同,回复1\n券,优惠券,有".encode())
+    sheet: dict[str, Any] = {"file": (table, "a.csv")}
+    wrong = shop.owner.post(f"{HOME}/table", sheet)
     assert wrong.status_code == 422
     assert "一行都没有导入" in wrong.text
     assert "由公众号自己回答" in wrong.text
