@@ -23,8 +23,8 @@ from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
 from bot.inbox import Inbox
+from bot.rules import content as contents
 from bot.rules import writing as rules
-from bot.rules.content import Answer, Content
 from bot.rules.matching import Mode, Pattern
 from bot.rules.writing import Author
 from bot.rules.writing import Draft as RuleDraft
@@ -114,6 +114,8 @@ NOTED: Final = {"merchant_fans.export", "merchant_redemptions.export"}
 """Exports of one's own list, whatever they are narrowed to: each is written down."""
 COUPON: Final = {"kind": "amount", "name": "立减", "value": "5", "stock": "9", "lasts_days": "30", "weekday": "0"}
 """What a coupon needs at least."""
+MENU_RULE: Final = {"name": "菜单", "exact": "菜单", "kind1": "text", "text1": "好茶"}
+"""What a rule needs at least."""
 AUDIT: Final = {"audit_log", "audit_head"}
 
 
@@ -273,8 +275,8 @@ class Town:
         """A rule that answers, and one that waits."""
         account_id = session.execute(text("SELECT id FROM official_account")).scalar_one()
         for words in ("地址", "菜单"):
-            said = (Answer(text=f"{shop.name}的{words}"), Answer("image", picture_id=shop.picture_id))
-            content = Content((Pattern(Mode.EXACT, words),), (), said)
+            said = (contents.Answer(text=f"{shop.name}的{words}"), contents.Answer("image", picture_id=shop.picture_id))
+            content = contents.Content((Pattern(Mode.EXACT, words),), (), said)
             rule_id = rules.create(
                 session,
                 Author(account_id, merchant_id=shop.id),
@@ -587,7 +589,11 @@ def field_steps(app: Flask, town: Town) -> Iterator[Step]:
         ],
         **{
             f"RuleForm.picture{place}": [
-                ("POST", path, {"name": "菜单", "exact": "菜单", "kind1": "text", "text1": "好茶", f"kind{place}": "image"})
+                (
+                    "POST",
+                    path,
+                    {"name": "菜单", "exact": "菜单", "kind1": "text", "text1": "好茶", f"kind{place}": "image"},
+                )
                 for path in ("/merchant/rules", f"/merchant/rules/{own('reply_rule_id')}")
             ]
             for place in (1, 2, 3)
