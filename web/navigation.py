@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from flask import Flask, g, request
 from flask_babel import gettext as _
 
+from bot.rules import reading as rules
 from bot.talks import reading
 from campaigns.broadcasts import approval
 from campaigns.broadcasts.usage import foreign_unlabelled
@@ -84,6 +85,7 @@ def operator_menu() -> tuple[Group, ...]:
             _("来往"),
             (
                 Entry(_("最新事件"), "activity", "/operator/events"),
+                Entry(_("自动回复"), "message-circle", "/operator/reply-rules"),
                 Entry(_("粉丝归属"), "users", "/operator/followers"),
                 Entry(_("未识别扫码"), "help-circle", "/operator/unmatched"),
                 Entry(_("死信与发件箱"), "mailbox", "/operator/queues"),
@@ -108,7 +110,7 @@ def waiting_approvals() -> int:
     """How many of the merchants' texts wait for an operator; asked once a request."""
     if "waiting_approvals" not in g:
         g.waiting_approvals = sum(
-            kind.count_waiting(g.session) for kind in (welcomes, cards, slogans, approval, templates)
+            kind.count_waiting(g.session) for kind in (welcomes, cards, slogans, approval, templates, rules)
         )
     return int(g.waiting_approvals)
 

@@ -100,6 +100,12 @@ BATCH_CALLED = """
     SELECT 1"""
 """A broadcast with a batch that is being called."""
 
+RULE = """
+    WITH rule AS (
+        INSERT INTO reply_rule (account_id, merchant_id, name)
+        SELECT account_id, id, '地址' FROM merchant LIMIT 1 RETURNING id, merchant_id)"""
+"""A rule of a merchant's."""
+
 FREE_EDGES = "ALTER TABLE referral DISABLE TRIGGER USER; ALTER TABLE referral DROP CONSTRAINT ck_referral_two"
 CARDS = """
     INSERT INTO invite (merchant_id, follower_id, public_id, expires_at)
@@ -322,6 +328,17 @@ PLANTS: dict[str, tuple[str, str]] = {
                INSERT INTO welcome (variant, kind, text, position) VALUES ('first', 'text', '您好', 1) RETURNING id)
            INSERT INTO follow_up (inbox_id, follower_id, welcome_id, position, state)
            SELECT inbox_id, follower_id, said.id, 1, 'sent' FROM message_window, said""",
+    ),
+    "rules_in_force_were_agreed_to": (
+        "",
+        f"{RULE} INSERT INTO reply_rule_version (rule_id, merchant_id, patterns, answers, review)"
+        """ SELECT id, merchant_id, '[{"mode": "exact", "words": "地址"}]', '[{"text": "东门"}]', 'approved'
+            FROM rule""",
+    ),
+    "rules_are_their_owners": (
+        "",
+        f"{RULE} INSERT INTO reply_rule_version (rule_id, patterns, answers)"
+        """ SELECT id, '[{"mode": "exact", "words": "地址"}]', '[{"text": "东门"}]' FROM rule""",
     ),
     "bc09_digests_keep_to_their_fans": (
         "",
