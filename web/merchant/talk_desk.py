@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from datetime import date, time, timedelta
 from typing import Annotated, Any, Literal
 
@@ -13,12 +12,11 @@ from flask_babel import format_date
 from flask_babel import gettext as _
 from pydantic import StringConstraints
 
-from bot.talks import canned, desk, figures
+from bot.talks import desk
 from bot.talks.desk import Desk, Hours, Range
 from bot.talks.models import WordsKind
 from core.clock import business_day
 from core.errors import Invalid
-from merchants import staff
 from merchants.models import StaffRole
 from merchants.wording import link_hosts
 from web.acts import record
@@ -26,8 +24,7 @@ from web.auth.access import merchant_required
 from web.context import current_runtime, now
 from web.forms import Form, OneLine, Paragraph, Submission, blank, read_form
 from web.merchant.words import show_refusal
-from web.query import Query, read_query
-from wechat.limits import TEXT_MAX_BYTES
+from web.query import Query
 
 blueprint = Blueprint("merchant_talk_desk", __name__, url_prefix="/merchant/talks")
 

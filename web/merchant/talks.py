@@ -18,8 +18,8 @@ from flask_babel import gettext as _
 from sqlalchemy.orm import Session
 
 from bot.talks import answers, canned, enquiries, media, reading, search
-from bot.talks.models import ClosedBy, Direction, Enquiry, Kind, MediaState, TalkState
-from bot.talks.reading import Filter, Key, Line, Page, Shown
+from bot.talks.models import ClosedBy, Enquiry, MediaState
+from bot.talks.reading import Filter, Key, Line, Shown
 from core import nonces
 from core.clock import business_day
 from core.database import Role
@@ -42,7 +42,6 @@ from web.merchant.pictures import ENVELOPE
 from web.merchant.talk_words import LONG_WAIT, ClockWords, clock_words
 from web.merchant.till import Nonce, giveable, new_nonce
 from web.merchant.words import fan_number
-from web.navigation import waiting_customers
 from web.query import Id, Query, RowKey, Words, read_query
 from web.security import limiter, upload_cap
 from wechat.limits import TEXT_MAX_BYTES
@@ -170,9 +169,7 @@ def _list(query: TalksQuery) -> dict[str, Any]:
     merchant_id, staff_id = g.staff.merchant_id, g.staff.id
     before = _key(query.before)
     if query.q:
-        page = search.find(
-            g.session, merchant_id=merchant_id, words=query.q, after=before, limit=PAGE
-        )
+        page = search.find(g.session, merchant_id=merchant_id, words=query.q, after=before, limit=PAGE)
     else:
         page = reading.listed(
             g.session, merchant_id=merchant_id, staff_id=staff_id, only=Filter(query.box), after=before, limit=PAGE
@@ -214,9 +211,7 @@ def _talk_page(talk: Line, query: TalkQuery, form: Submission[Any], fan_form: Su
 
 def _thread(talk: Line, query: TalkQuery, clock: ClockWords) -> dict[str, Any]:
     """The newest messages, or those before some message, with the days and what happened in between."""
-    thread = reading.thread(
-        g.session, merchant_id=g.staff.merchant_id, talk_id=talk.id, before=_key(query.older)
-    )
+    thread = reading.thread(g.session, merchant_id=g.staff.merchant_id, talk_id=talk.id, before=_key(query.older))
     return {
         "talk": talk,
         "clock": clock,
@@ -227,8 +222,9 @@ def _thread(talk: Line, query: TalkQuery, clock: ClockWords) -> dict[str, Any]:
 
 
 def _items(talk: Line, thread: reading.Thread, *, is_newest: bool) -> Iterator[Item]:
-    told = [Item("message", one.at, str(one.id), message=one, media_path=_media_path(talk, one)) for one in
-            thread.messages]
+    told = [
+        Item("message", one.at, str(one.id), message=one, media_path=_media_path(talk, one)) for one in thread.messages
+    ]
     since = told[0].at if told and thread.before is not None else None
     until = None if is_newest or not told else told[-1].at
     told += [
@@ -322,7 +318,9 @@ def _not_said(talk: Line, form: Submission[Any], refusal: BusinessError | None =
     """Nothing was sent, and everything typed is still in its field."""
     if wants_json():
         message = " ".join(form.errors.values())
-        return jsonify(error=refusal.code if refusal else "invalid", message=message), refusal.status if refusal else 422
+        return jsonify(
+            error=refusal.code if refusal else "invalid", message=message
+        ), refusal.status if refusal else 422
     form.values = {**form.values, "nonce": new_nonce()}
     return _answer(_talk_page(talk, TalkQuery(), form), status=refusal.status if refusal else 422)
 
