@@ -322,6 +322,25 @@ PLANTS: dict[str, tuple[str, str]] = {
         f"{BATCH_CALLED}; INSERT INTO send_attempt (broadcast_id, batch_id, attempt, moment, content_hash)"
         " SELECT broadcast_id, id, 1, 'after', 'other words' FROM send_batch",
     ),
+    "tk01_talks_are_counted": ("", "UPDATE talk SET unread = unread + 1"),
+    "tk02_answers_keep_to_their_shop": (
+        "",
+        """UPDATE message_window w SET merchant_id = (SELECT max(id) FROM merchant WHERE id <> t.merchant_id), used = 1
+           FROM talk t WHERE w.follower_id = t.follower_id AND w.trigger = 'message';
+           INSERT INTO talk_message (merchant_id, talk_id, direction, kind, content, state, window_id, calling_at, at)
+           SELECT t.merchant_id, t.id, 'out', 'text', '好', 'sent', w.inbox_id, app_now(), app_now()
+           FROM talk t JOIN message_window w ON w.follower_id = t.follower_id AND w.trigger = 'message'""",
+    ),
+    "tk03_answers_in_their_order": (
+        "",
+        """UPDATE message_window SET used = 2 WHERE trigger = 'message';
+           INSERT INTO talk_message (merchant_id, talk_id, direction, kind, content, state, window_id, calling_at, at)
+           SELECT t.merchant_id, t.id, 'out', 'text', '好', 'sent', w.inbox_id,
+                  app_now() - n * interval '1 minute', app_now()
+           FROM talk t JOIN message_window w ON w.follower_id = t.follower_id AND w.trigger = 'message',
+                generate_series(1, 2) n ORDER BY n""",
+    ),
+    "tk04_enquiries_fit_their_talks": ("", "DELETE FROM enquiry"),
     "bc10_windows_are_not_overspent": (
         "",
         """WITH said AS (
