@@ -23,6 +23,9 @@ from web.merchant import (
     redemptions,
     referrals,
     standing,
+    talk_desk,
+    talk_words,
+    talks,
     till,
     today,
     welcome,
@@ -33,6 +36,7 @@ from web.merchant import (
 def register(app: Flask) -> None:
     """Put the merchants' pages into the application."""
     words.register(app)
+    talk_words.register(app)
     for room in (
         today,
         notices,
@@ -55,5 +59,7 @@ def register(app: Flask) -> None:
         redemptions,
         points,
         alliance,
+        talks,
+        talk_desk,
     ):
         app.register_blueprint(room.blueprint)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import date, time, timedelta
 from typing import Annotated, Any, Literal
 
@@ -13,12 +13,11 @@ from flask_babel import format_date
 from flask_babel import gettext as _
 from pydantic import StringConstraints
 
-from bot.talks import canned, desk, figures
+from bot.talks import canned, desk, enquiries
 from bot.talks.desk import Desk, Hours, Range
 from bot.talks.models import WordsKind
-from core.clock import business_day
+from core.clock import business_day, start_of_day
 from core.errors import Invalid
-from merchants import staff
 from merchants.models import StaffRole
 from merchants.wording import link_hosts
 from web.acts import record
@@ -27,7 +26,6 @@ from web.context import current_runtime, now
 from web.forms import Form, OneLine, Paragraph, Submission, blank, read_form
 from web.merchant.words import show_refusal
 from web.query import Query, read_query
-from wechat.limits import TEXT_MAX_BYTES
 
 blueprint = Blueprint("merchant_talk_desk", __name__, url_prefix="/merchant/talks")
 
@@ -195,9 +193,6 @@ def _settings_page(
         words=words,
         words_forms=forms,
         words_max=desk.WORDS_MAX,
-        said={
-            WordsKind.FIRST: desk.passed_on(Desk(first_words=kept.first_words), "……", now()),
-        },
     )
 
 
@@ -213,3 +208,99 @@ def _week(form: Submission[Any] | None, kept: Desk) -> list[tuple[str, list[tupl
         shown = [*shown, *[("", "")] * RANGES_SHOWN][:RANGES_SHOWN]
         days.append((format_date(A_MONDAY + timedelta(days=weekday - 1), "EEEE"), shown))
     return days
+
+
+# ---- Canned replies --------------------------------------------------------------------------------------------------
+
+
+@blueprint.get("/replies")
+@merchant_required()
+def replies() -> str:
+    """What is said often, in the order in which it is offered."""
+    return _replies_page()
+
+
+@blueprint.post("/replies")
+@merchant_required()
+def add_reply() -> ResponseReturnValue:
+    """One more, at the end."""
+    form = read_form(ReplyForm)
+    if form.data is None:
+        return _replies_page(form), 422
+    try:
+        canned.add(g.session, merchant_id=g.staff.merchant_id, title=form.data.title, words=form.data.text)
+    except Invalid as refusal:
+        show_refusal(form, refusal)
+        return _replies_page(form), 422
+    flash(_("已加上。"), "good")
+    return redirect(REPLIES, 303)
+
+
+@blueprint.post("/replies/<int:reply_id>")
+@merchant_required()
+def edit_reply(reply_id: int) -> ResponseReturnValue:
+    """Other words under the same name, or another name."""
+    reply = canned.find(g.session, merchant_id=g.staff.merchant_id, reply_id=reply_id)
+    form = read_form(ReplyForm)
+    if form.data is None:
+        return _replies_page(forms={reply.id: form}), 422
+    try:
+        canned.edit(
+            g.session,
+            merchant_id=g.staff.merchant_id,
+            reply_id=reply.id,
+            title=form.data.title,
+            words=form.data.text,
+        )
+    except Invalid as refusal:
+        show_refusal(form, refusal)
+        return _replies_page(forms={reply.id: form}), 422
+    flash(_("已保存。"), "good")
+    return redirect(f"{REPLIES}#reply-{reply.id}", 303)
+
+
+@blueprint.post("/replies/<int:reply_id>/<any(up, down):way>")
+@merchant_required()
+def move_reply(reply_id: int, way: str) -> ResponseReturnValue:
+    """One place up or down."""
+    canned.move(g.session, merchant_id=g.staff.merchant_id, reply_id=reply_id, is_up=way == "up")
+    return redirect(f"{REPLIES}#reply-{reply_id}", 303)
+
+
+@blueprint.post("/replies/<int:reply_id>/remove")
+@merchant_required()
+def remove_reply(reply_id: int) -> ResponseReturnValue:
+    """It is not offered any more; what was said with it stays said."""
+    canned.remove(g.session, merchant_id=g.staff.merchant_id, reply_id=reply_id)
+    flash(_("已删掉。"), "good")
+    return redirect(REPLIES, 303)
+
+
+def _replies_page(form: Submission[Any] | None = None, forms: Mapping[int, Submission[Any]] | None = None) -> str:
+    return render_template(
+        "merchant/talk_replies.html",
+        replies=canned.listed(g.session, merchant_id=g.staff.merchant_id),
+        form=form or blank(),
+        forms_=forms or {},
+        title_max=canned.TITLE_MAX,
+        text_max=canned.TEXT_MAX,
+    )
+
+
+# ---- Figures ---------------------------------------------------------------------------------------------------------
+
+
+@blueprint.get("/figures")
+@merchant_required()
+def figures() -> str:
+    """How soon customers were answered, and how they found it."""
+    query = read_query(FiguresQuery)
+    merchant_id = g.staff.merchant_id
+    until = now()
+    since = start_of_day(business_day(until) - timedelta(days=int(query.days) - 1))
+    return render_template(
+        "merchant/talk_figures.html",
+        days=query.days,
+        seen=enquiries.figures(g.session, merchant_id=merchant_id, since=since, until=until),
+        by_staff=enquiries.by_staff(g.session, merchant_id=merchant_id, since=since, until=until),
+    )
