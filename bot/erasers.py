@@ -11,6 +11,7 @@ import campaigns.broadcasts.erasers
 import campaigns.coupons.erasers
 import campaigns.points.erasers
 import campaigns.referrals.erasers  # noqa: F401
+import community.erasers  # noqa: F401
 from core import erasure, outbox
 from core.database import Role
 from core.outbox import Task

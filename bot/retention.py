@@ -21,6 +21,7 @@ CHOICES_KEPT: Final = timedelta(days=7)
 """Long past the time in which a conversation still counts as one, with room for events that come late."""
 QUESTIONS_KEPT: Final = timedelta(days=1)
 LISTS_KEPT: Final = timedelta(days=7)
+READS_KEPT: Final = timedelta(days=400)
 ROWS_AT_ONCE: Final = 5_000
 """Rows of one transaction: few enough that nobody waits behind it."""
 
@@ -83,6 +84,15 @@ _RULES: Final = {
         UPDATE referral SET address_hash = NULL
         WHERE invitee_id IN (SELECT invitee_id FROM referral
                              WHERE at < :notices AND address_hash IS NOT NULL LIMIT :most)""",
+    # That they were read stays counted.
+    "who has read notices": """
+        WITH old AS (SELECT notice_id, follower_id FROM notice_read WHERE at < :reads LIMIT :most),
+        kept AS (
+            UPDATE notice n SET forgotten_reads = forgotten_reads + old.readers
+            FROM (SELECT notice_id, count(*) AS readers FROM old GROUP BY notice_id ORDER BY notice_id) old
+            WHERE n.id = old.notice_id)
+        DELETE FROM notice_read r USING old
+        WHERE r.notice_id = old.notice_id AND r.follower_id = old.follower_id""",
     # Their files go with them.
     "long jobs": """
         DELETE FROM long_job
@@ -110,6 +120,7 @@ def forget_old(runtime: Runtime, task: Task) -> None:  # noqa: ARG001
         "notices": now - NOTICES_KEPT,
         "lists": now - LISTS_KEPT,
         "calls": now - nonces.KEPT,
+        "reads": now - READS_KEPT,
         "most": ROWS_AT_ONCE,
     }
     for name, rule in _RULES.items():

@@ -19,6 +19,13 @@ _SHOP: Final = "(SELECT name FROM merchant m WHERE m.id = t.merchant_id) AS shop
 _STORED: Final[dict[str, str]] = {
     "me": "SELECT openid, status, first_seen_at, last_seen_at FROM follower t WHERE id = :me",
     "birthday": "SELECT birth_month, birth_day, consented_at FROM owner_profile t WHERE follower_id = :me",
+    "home": """
+        SELECT (SELECT name FROM community c WHERE c.id = t.community_id) AS community,
+               (SELECT name FROM building b WHERE b.id = t.building_id) AS building, chosen_at
+        FROM owner_home t WHERE follower_id = :me""",
+    "notices_opened": """
+        SELECT (SELECT title FROM notice n WHERE n.id = t.notice_id) AS notice, at FROM notice_read t
+        WHERE follower_id = :me ORDER BY at""",
     "signed_in_browsers": """
         SELECT created_at, last_seen_at, expires_at FROM owner_session t WHERE follower_id = :me ORDER BY id""",
     "follows": "SELECT started_at, ended_at, source FROM follow_episode t WHERE follower_id = :me ORDER BY id",

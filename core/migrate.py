@@ -29,6 +29,8 @@ MODEL_MODULES = (
     "campaigns.coupons.models",
     "campaigns.points.models",
     "campaigns.referrals.models",
+    "community.directory.models",
+    "community.notices.models",
     "bot.models",
     "bot.rules.models",
 )

@@ -11,7 +11,7 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
 from core.database import rows_changed
-from core.errors import NotFound, Phrase
+from core.errors import Invalid, NotFound, Phrase
 from merchants import sensitive_words
 from merchants.models import Merchant, MerchantCard, Picture
 from merchants.reviews import ReviewState, decide
@@ -26,6 +26,8 @@ class Card:
     address: str = ""
     hours: str = ""
     picture_id: int | None = None
+    latitude: float | None = None
+    longitude: float | None = None
 
 
 def propose(session: Session, *, merchant_id: int, card: Card, hosts: frozenset[str]) -> int:
@@ -60,8 +62,13 @@ def approve(
         MerchantCard.review == ReviewState.APPROVED,
     )
     session.execute(former.values(review=ReviewState.WITHDRAWN))
-    _put_in_force(session, version.merchant_id, Card(version.intro, version.address, version.hours, version.picture_id))
+    _put_in_force(session, version.merchant_id, card_of(version))
     return version
+
+
+def card_of(version: MerchantCard) -> Card:
+    """What a version says."""
+    return Card(version.intro, version.address, version.hours, version.picture_id, version.latitude, version.longitude)
 
 
 def reject(
@@ -134,7 +141,17 @@ def _checked(session: Session, merchant_id: int, card: Card, hosts: frozenset[st
     own_picture = select(Picture.id).filter_by(id=card.picture_id, merchant_id=merchant_id)
     if card.picture_id is not None and session.scalar(own_picture) is None:
         raise NotFound("没有这张图片。")
-    return Card(**values, picture_id=card.picture_id)
+    _check_position(card)
+    return Card(**values, picture_id=card.picture_id, latitude=card.latitude, longitude=card.longitude)
+
+
+def _check_position(card: Card) -> None:
+    if (card.latitude is None) != (card.longitude is None):
+        raise Invalid("经度和纬度要一起填，或者都不填。", field="position")
+    if card.latitude is not None and card.longitude is not None:
+        is_in_china = 3 <= card.latitude <= 54 and 73 <= card.longitude <= 136
+        if not is_in_china:
+            raise Invalid("这个位置不在国内，请检查经度和纬度有没有写反。", field="position")
 
 
 def _put_in_force(session: Session, merchant_id: int, card: Card) -> None:

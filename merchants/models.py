@@ -13,6 +13,7 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    Numeric,
     SmallInteger,
     Text,
     UniqueConstraint,
@@ -28,6 +29,9 @@ from merchants.reviews import Reviewed
 
 ACCOUNT_FK = "official_account.id"
 NOW = text("app_now()")
+Degrees = Numeric(9, 6, asdecimal=False)
+POSITION = """(latitude IS NULL) = (longitude IS NULL)
+            AND latitude BETWEEN -90 AND 90 AND longitude BETWEEN -180 AND 180"""
 
 
 class OfficialAccount(Base):
@@ -46,7 +50,7 @@ class OfficialAccount(Base):
 
 class Community(Base):
     __tablename__ = "community"
-    __table_args__ = (UniqueConstraint("account_id", "name"),)
+    __table_args__ = (UniqueConstraint("account_id", "name"), UniqueConstraint("account_id", "id"))
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     account_id: Mapped[int] = mapped_column(ForeignKey(ACCOUNT_FK))
@@ -86,7 +90,12 @@ class Merchant(Base):
         ForeignKeyConstraint(
             ["id", "picture_id"], ["picture.merchant_id", "picture.id"], name="fk_merchant_picture", use_alter=True
         ),
-    )
+        CheckConstraint(POSITION, name="position"),
+        Index(
+            "ix_merchant_position", "account_id", "latitude", "longitude",
+            postgresql_where=text("latitude IS NOT NULL AND state = 'active'"),
+        ),
+    )  # fmt: skip
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     account_id: Mapped[int] = mapped_column(ForeignKey(ACCOUNT_FK))
@@ -107,6 +116,9 @@ class Merchant(Base):
     address: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
     hours: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
     picture_id: Mapped[int | None] = mapped_column(BigInteger)
+    latitude: Mapped[float | None] = mapped_column(Degrees)
+    """Where it is, in the degrees that WeChat and Tencent's map use (GCJ-02)."""
+    longitude: Mapped[float | None] = mapped_column(Degrees)
     state: Mapped[str] = mapped_column(Text, server_default=MerchantState.ACTIVE, info=PLAIN)
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
 
@@ -118,6 +130,7 @@ class MerchantCard(Reviewed, Base):
     __table_args__ = (
         ForeignKeyConstraint(["merchant_id", "picture_id"], ["picture.merchant_id", "picture.id"]),
         CheckConstraint("review IN ('pending', 'approved', 'rejected', 'withdrawn')", name="review"),
+        CheckConstraint(POSITION, name="position"),
         Index("ix_merchant_card_pending", "id", postgresql_where=text("review = 'pending'")),
         Index("ix_merchant_card_merchant_id", "merchant_id", "id"),
     )
@@ -128,6 +141,8 @@ class MerchantCard(Reviewed, Base):
     address: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
     hours: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
     picture_id: Mapped[int | None] = mapped_column(BigInteger)
+    latitude: Mapped[float | None] = mapped_column(Degrees)
+    longitude: Mapped[float | None] = mapped_column(Degrees)
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
 
 
