@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from datetime import date, time, timedelta
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from statistics import median_low
 from typing import Annotated, Any, Literal
 
 from flask import Blueprint, flash, g, redirect, render_template
@@ -12,13 +14,14 @@ from flask.typing import ResponseReturnValue
 from flask_babel import format_date
 from flask_babel import gettext as _
 from pydantic import StringConstraints
+from sqlalchemy import select
 
 from bot.talks import canned, desk, enquiries
 from bot.talks.desk import Desk, Hours, Range
-from bot.talks.models import WordsKind
+from bot.talks.models import Enquiry, WordsKind
 from core.clock import business_day, start_of_day
 from core.errors import Invalid
-from merchants.models import StaffRole
+from merchants.models import Staff, StaffRole
 from merchants.wording import link_hosts
 from web.acts import record
 from web.auth.access import merchant_required
@@ -33,6 +36,7 @@ SETTINGS = "/merchant/talks/settings"
 REPLIES = "/merchant/talks/replies"
 RANGES_SHOWN = 2
 """Before and after the midday rest."""
+BEST = 3
 A_MONDAY = date(2024, 1, 1)
 
 Clock = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^(?:(?:[01]\d|2[0-3]):[0-5]\d)?$")]
@@ -68,6 +72,17 @@ class FiguresQuery(Query):
     """Which days."""
 
     days: Literal["7", "30"] = "7"
+
+
+@dataclass(frozen=True)
+class ByStaff:
+    """What one of the staff did, as far as they gave the first answer."""
+
+    name: str
+    enquiries: int
+    first_answer: timedelta
+    rated: int
+    good: int
 
 
 # ---- Settings --------------------------------------------------------------------------------------------------------
@@ -302,5 +317,40 @@ def figures() -> str:
         "merchant/talk_figures.html",
         days=query.days,
         seen=enquiries.figures(g.session, merchant_id=merchant_id, since=since, until=until),
-        by_staff=enquiries.by_staff(g.session, merchant_id=merchant_id, since=since, until=until),
+        by_staff=_by_staff(merchant_id, since, until),
     )
+
+
+def _by_staff(merchant_id: int, since: datetime, until: datetime) -> list[ByStaff]:
+    """Who gave the first answer how often, how soon, and how customers found it."""
+    hours = desk.of(g.session, merchant_id).hours
+    mine = (
+        select(Enquiry.first_answer_by, Staff.name, Enquiry.opened_at, Enquiry.first_answer_at, Enquiry.satisfaction)
+        .outerjoin(Staff, Staff.id == Enquiry.first_answer_by)
+        .where(
+            Enquiry.merchant_id == merchant_id,
+            Enquiry.opened_at >= since,
+            Enquiry.opened_at < until,
+            Enquiry.first_answer_at.is_not(None),
+        )
+        .order_by(Enquiry.opened_at.desc())
+        .limit(enquiries.MOST_MEASURED)
+    )
+    found: dict[int | None, list[Any]] = {}
+    for row in g.session.execute(mine):
+        found.setdefault(row[0], []).append(row)
+    people = [
+        ByStaff(
+            name=rows[0][1] or "",
+            enquiries=len(rows),
+            first_answer=median_low([_waited(hours, row[2], row[3]) for row in rows]),
+            rated=sum(row[4] is not None for row in rows),
+            good=sum(row[4] == BEST for row in rows),
+        )
+        for rows in found.values()
+    ]
+    return sorted(people, key=lambda one: -one.enquiries)
+
+
+def _waited(hours: Hours, opened_at: datetime, answered_at: datetime) -> timedelta:
+    return hours.open_between(opened_at, answered_at) if hours.are_set else answered_at - opened_at

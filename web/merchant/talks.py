@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 
 from bot.talks import answers, canned, media, reading, search, tending
 from bot.talks.answers import Answer, CouponAnswer, PictureAnswer, TextAnswer
-from bot.talks.models import ClosedBy, Enquiry, MediaState
+from bot.talks.models import ClosedBy, Enquiry, Kind, MediaState, TalkMedia
 from bot.talks.reading import Filter, Key, Line, Page, Shown
 from campaigns.coupons import templates
 from core import nonces
@@ -60,6 +60,7 @@ ENQUIRIES = 30
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 NUMBER = re.compile(r"[0-9A-Za-z]{5}-?[0-9A-Za-z]{5}")
+PLAYABLE = ("audio/mpeg", "audio/mp3", "audio/mp4", "audio/ogg", "audio/wav")
 EXPORTED = 500
 """Rows of an export that are read at a time."""
 
@@ -130,6 +131,8 @@ class Item:
     words: str = ""
     message: Shown | None = None
     media_path: str | None = None
+    is_playable: bool = False
+    """Browsers play it; the platform's own format they do not."""
 
 
 def _with(path: str, given: dict[str, object]) -> str:
@@ -259,8 +262,17 @@ def _thread(talk: Line, query: TalkQuery, clock: ClockWords, told: list[Item]) -
 
 def _items(talk: Line, thread: reading.Thread, told: list[Item], *, is_newest: bool) -> Iterator[Item]:
     """The messages in their order, what happened between them, and where a day begins."""
+    playable = _playable([one.id for one in thread.messages if one.kind is Kind.VOICE])
     items = [
-        Item("message", one.at, str(one.id), message=one, media_path=_media_path(talk, one)) for one in thread.messages
+        Item(
+            "message",
+            one.at,
+            str(one.id),
+            message=one,
+            media_path=_media_path(talk, one),
+            is_playable=one.id in playable,
+        )
+        for one in thread.messages
     ]
     since = items[0].at if items and thread.before is not None else None
     until = items[-1].at if items and not is_newest else None
@@ -297,6 +309,16 @@ def _ended(enquiry: Enquiry) -> str:
         return str(_("两天没人说话，自动结束了"))
     member = g.session.get(Staff, enquiry.closed_by_staff) if enquiry.closed_by_staff else None
     return str(_("%(name)s结束了这次接待", name=member.name if member else _("店里")))
+
+
+def _playable(voices: Sequence[int]) -> set[int]:
+    """Which of these voices a browser plays."""
+    if not voices:
+        return set()
+    mine = select(TalkMedia.message_id).where(
+        TalkMedia.merchant_id == g.staff.merchant_id, TalkMedia.message_id.in_(voices), TalkMedia.mime.in_(PLAYABLE)
+    )
+    return set(g.session.scalars(mine))
 
 
 def _media_path(talk: Line, message: Shown) -> str | None:
