@@ -24,6 +24,7 @@ FOR: Final[dict[NoticeKind, tuple[StaffRole, ...]]] = {
     NoticeKind.REFUSED: (StaffRole.OWNER,),
     NoticeKind.EXPIRING: (StaffRole.OWNER, StaffRole.CLERK),
     NoticeKind.FIRST_FAN: (StaffRole.OWNER, StaffRole.CLERK),
+    NoticeKind.TALK_WAITS: (StaffRole.OWNER, StaffRole.CLERK),
 }
 """Whose business each kind is: those who can do something about it."""
 

@@ -136,7 +136,7 @@ def test_a_message_waits_in_the_list_on_the_tab_and_on_todays_page(shop: Inn) ->
     assert "1 条没看" in page
     assert title(page) == "(1) 消息 · 圈码"
     assert openid not in page
-    assert "1 位顾客在等回复" in shop.owner.get("/merchant/").text
+    assert "1 位客人在等回复" in shop.owner.get("/merchant/").text
     assert re.search(r'data-waiting-badge><span>1</span>', shop.owner.get("/merchant/fans").text)
     (number,) = shop.numbers()
     assert f'href="{HOME}/{talk_id}"' in shop.owner.get(f"/merchant/fans/{number}").text
@@ -325,7 +325,7 @@ def test_a_picture_and_words_go_out_in_that_order(shop: Inn, clerk: Browser) -> 
     answer = clerk.post(f"{HOME}/{talk_id}/messages", bad, headers=PROGRAM)  # type: ignore[arg-type]
     assert (answer.status_code, "JPG" in answer.json["message"]) == (422, True)
     assert len(shop.answers(talk_id)) == 2
-    assert "发给顾客的图片" in clerk.get(f"{HOME}/{talk_id}").text
+    assert "发给客人的图片" in clerk.get(f"{HOME}/{talk_id}").text
 
 
 def test_with_a_closed_window_the_answer_waits_and_can_be_taken_back(shop: Inn) -> None:
@@ -338,7 +338,7 @@ def test_with_a_closed_window_the_answer_waits_and_can_be_taken_back(shop: Inn) 
     with shop.runtime.transaction(Role.PLATFORM) as session:
         session.execute(text("UPDATE talk_message SET state = 'waiting' WHERE id = :id"), {"id": message.id})
     page = shop.owner.get(f"{HOME}/{talk_id}").text
-    assert "等顾客下次来访时发" in page
+    assert "等客人下次来访时发" in page
     cancel = f"{HOME}/{talk_id}/messages/{message.id}/cancel"
     assert f'formaction="{cancel}"' in page
     assert shop.owner.post(cancel).status_code == 303
@@ -547,4 +547,4 @@ def test_figures_tell_how_soon_and_how_well(shop: Inn) -> None:
     assert "20 分钟" in page
     assert "100%" in page
     assert "员工wang 1 20 分钟 100%" in page
-    assert "顾客评价：满意" in shop.owner.get(f"{HOME}/{talk_id}").text
+    assert "客人评价：满意" in shop.owner.get(f"{HOME}/{talk_id}").text

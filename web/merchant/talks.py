@@ -299,7 +299,7 @@ def _happenings(talk: Line) -> list[Item]:
             words = _ended(one)
             told.append(Item("told", one.closed_at, f"closed-{one.id}", words=words))
         if one.satisfaction is not None and one.rated_at is not None:
-            words = _("顾客评价：%(rating)s", rating=rating(one.satisfaction))
+            words = _("客人评价：%(rating)s", rating=rating(one.satisfaction))
             told.append(Item("told", one.rated_at, f"rated-{one.id}", words=words))
     return told
 
@@ -491,7 +491,7 @@ def close(talk_id: int) -> ResponseReturnValue:
     talk = _talk(talk_id)
     tending.close(g.session, **_whose(talk), now=now())
     record("talk.close", f"talk:{talk.id}")
-    return _done(talk, _("已结束。顾客再发消息，会自动重新打开。"))
+    return _done(talk, _("已结束。客人再发消息，会自动重新打开。"))
 
 
 @blueprint.post("/<int:talk_id>/reopen")

@@ -90,6 +90,8 @@ TASK_KINDS: dict[str, Any] = {
     "forget_old": _l("清理到期内容"),
     "send_follow_up": _l("发送后续消息"),
     "send_notice": _l("发送员工通知"),
+    "send_answers": _l("发送商户的回复"),
+    "fetch_talk_media": _l("取客人发来的图片和语音"),
     "bind_referral": _l("登记谁介绍来的"),
     "make_invite_code": _l("生成邀请卡的码"),
     "send_hello": _l("发送等下次来访的群发"),
