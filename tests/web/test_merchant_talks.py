@@ -57,7 +57,9 @@ class Inn(Shop):
             whose = session.execute(text("SELECT id FROM follower WHERE openid = :openid"), who).scalar_one()
             inbox_id = session.execute(text("SELECT nextval('inbox_event_id_seq')")).scalar_one()
             number = identities.fan_number(self.runtime, self.merchant_id, whose)
-            put(store.driver(session), [Said(self.merchant_id, whose, number, inbox_id, at, kind, words or None, media)])
+            put(
+                store.driver(session), [Said(self.merchant_id, whose, number, inbox_id, at, kind, words or None, media)]
+            )
             session.execute(WINDOW, {"inbox": inbox_id, "who": whose, "shop": self.merchant_id, "at": at})
             found = text("SELECT id FROM talk WHERE merchant_id = :shop AND follower_id = :whose")
             talk_id: int = session.execute(found, who | {"whose": whose}).scalar_one()
@@ -79,7 +81,9 @@ class Inn(Shop):
             session.expunge(talk)
             return talk
 
-    def says(self, talk_id: int, words: str = "", *, nonce: str = "n1", who: Browser | None = None, **fields: Any) -> Any:
+    def says(
+        self, talk_id: int, words: str = "", *, nonce: str = "n1", who: Browser | None = None, **fields: Any
+    ) -> Any:
         """Somebody of the staff, by the script of the page."""
         browser = who or self.owner
         browser.get(f"{HOME}/{talk_id}")
@@ -137,7 +141,7 @@ def test_a_message_waits_in_the_list_on_the_tab_and_on_todays_page(shop: Inn) ->
     assert title(page) == "(1) 消息 · 圈码"
     assert openid not in page
     assert "1 位客人在等回复" in shop.owner.get("/merchant/").text
-    assert re.search(r'data-waiting-badge><span>1</span>', shop.owner.get("/merchant/fans").text)
+    assert re.search(r"data-waiting-badge><span>1</span>", shop.owner.get("/merchant/fans").text)
     (number,) = shop.numbers()
     assert f'href="{HOME}/{talk_id}"' in shop.owner.get(f"/merchant/fans/{number}").text
 
@@ -187,7 +191,9 @@ def test_talks_are_found_by_what_was_said_and_by_who_it_was(shop: Inn) -> None:
 
 def test_pages_by_key_show_every_talk_once(shop: Inn) -> None:
     expected = {
-        shop.hears(shop.welcomes_somebody(ago=timedelta(hours=2)), f"第 {number} 位", ago=timedelta(minutes=number // 9))
+        shop.hears(
+            shop.welcomes_somebody(ago=timedelta(hours=2)), f"第 {number} 位", ago=timedelta(minutes=number // 9)
+        )
         for number in range(45)
     }
     seen: list[int] = []
@@ -382,9 +388,7 @@ def test_a_coupon_goes_out_with_one_button(shop: Inn) -> None:
 
 
 def test_a_voice_is_kept_for_listening(shop: Inn) -> None:
-    talk_id = shop.hears(
-        shop.welcomes_somebody(ago=timedelta(hours=1)), "", kind=Kind.VOICE, media="media-of-a-voice"
-    )
+    talk_id = shop.hears(shop.welcomes_somebody(ago=timedelta(hours=1)), "", kind=Kind.VOICE, media="media-of-a-voice")
     assert "[语音]" in shop.owner.get(f"{HOME}/{talk_id}").text
     (message,) = shop.messages(talk_id, Direction.IN)
     message_id = message.id

@@ -247,9 +247,7 @@ def _talk_page(talk: Line, query: TalkQuery, form: Submission[Any], fan_form: Su
 
 def _thread(talk: Line, query: TalkQuery, clock: ClockWords, told: list[Item]) -> dict[str, Any]:
     """The newest messages, or those before some message, with the days and what happened in between."""
-    thread = reading.thread(
-        g.session, merchant_id=g.staff.merchant_id, talk_id=talk.id, before=_key(query.older)
-    )
+    thread = reading.thread(g.session, merchant_id=g.staff.merchant_id, talk_id=talk.id, before=_key(query.older))
     return {
         "talk": talk,
         "clock": clock,
@@ -369,7 +367,9 @@ def _not_said(talk: Line, form: Submission[Any], refusal: BusinessError | None =
     """Nothing was sent, and everything typed is still in its field."""
     if wants_json():
         message = " ".join(form.errors.values())
-        return jsonify(error=refusal.code if refusal else "invalid", message=message), refusal.status if refusal else 422
+        return jsonify(
+            error=refusal.code if refusal else "invalid", message=message
+        ), refusal.status if refusal else 422
     form.values = {**form.values, "nonce": new_nonce()}
     return _answer(_talk_page(talk, TalkQuery(), form), status=refusal.status if refusal else 422)
 
