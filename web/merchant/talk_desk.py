@@ -130,11 +130,8 @@ def save_words(words_kind: str) -> ResponseReturnValue:
     form, kind = read_form(WordsForm), WordsKind(words_kind)
     if form.data is None:
         return _settings_page(words_form=(kind, form)), 422
-    hosts = link_hosts(current_runtime().settings.public_url)
     try:
-        desk.save_words(
-            g.session, merchant_id=g.staff.merchant_id, kind=kind, words=form.data.text, hosts=hosts
-        )  # fmt: skip
+        desk.save_words(g.session, merchant_id=g.staff.merchant_id, kind=kind, words=form.data.text, hosts=_hosts())
     except Invalid as refusal:
         show_refusal(form, refusal)
         return _settings_page(words_form=(kind, form)), 422
@@ -144,6 +141,10 @@ def save_words(words_kind: str) -> ResponseReturnValue:
     else:
         flash(_("已改回默认的话。"), "good")
     return redirect(SETTINGS, 303)
+
+
+def _hosts() -> frozenset[str]:
+    return link_hosts(current_runtime().settings.public_url)
 
 
 def _ranges(data: DeskForm) -> dict[int, tuple[Range, ...]]:
@@ -243,7 +244,13 @@ def add_reply() -> ResponseReturnValue:
     if form.data is None:
         return _replies_page(form), 422
     try:
-        canned.add(g.session, merchant_id=g.staff.merchant_id, title=form.data.title, words=form.data.text)
+        canned.add(
+            g.session,
+            merchant_id=g.staff.merchant_id,
+            title=form.data.title,
+            words=form.data.text,
+            hosts=_hosts(),
+        )
     except Invalid as refusal:
         show_refusal(form, refusal)
         return _replies_page(form), 422
@@ -266,6 +273,7 @@ def edit_reply(reply_id: int) -> ResponseReturnValue:
             reply_id=reply.id,
             title=form.data.title,
             words=form.data.text,
+            hosts=_hosts(),
         )
     except Invalid as refusal:
         show_refusal(form, refusal)
@@ -292,11 +300,13 @@ def remove_reply(reply_id: int) -> ResponseReturnValue:
 
 
 def _replies_page(form: Submission[Any] | None = None, forms: Mapping[int, Submission[Any]] | None = None) -> str:
+    found = canned.listed(g.session, merchant_id=g.staff.merchant_id)
+    kept = {one.id: blank(title=one.title, text=one.text) for one in found}
     return render_template(
         "merchant/talk_replies.html",
-        replies=canned.listed(g.session, merchant_id=g.staff.merchant_id),
+        replies=found,
         form=form or blank(),
-        forms_=forms or {},
+        edited={**kept, **(forms or {})},
         title_max=canned.TITLE_MAX,
         text_max=canned.TEXT_MAX,
     )

@@ -7,7 +7,7 @@ changed. Whatever is written carries a nonce, so that tapping twice sends once, 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
@@ -135,7 +135,7 @@ class Item:
     """Browsers play it; the platform's own format they do not."""
 
 
-def _with(path: str, given: dict[str, object]) -> str:
+def _with(path: str, given: Mapping[str, object]) -> str:
     kept = {name: value for name, value in given.items() if value}
     return path + (f"?{urlencode(kept)}" if kept else "")
 
@@ -367,9 +367,8 @@ def _not_said(talk: Line, form: Submission[Any], refusal: BusinessError | None =
     """Nothing was sent, and everything typed is still in its field."""
     if wants_json():
         message = " ".join(form.errors.values())
-        return jsonify(
-            error=refusal.code if refusal else "invalid", message=message
-        ), refusal.status if refusal else 422
+        code, status = (refusal.code, refusal.status) if refusal else ("invalid", 422)
+        return jsonify(error=code, message=message), status
     form.values = {**form.values, "nonce": new_nonce()}
     return _answer(_talk_page(talk, TalkQuery(), form), status=refusal.status if refusal else 422)
 
@@ -441,12 +440,12 @@ def see(talk_id: int) -> ResponseReturnValue:
     return _done(talk)
 
 
-@blueprint.get("/<int:talk_id>/media/<int:message_id>")
+@blueprint.get("/<int:talk_id>/media/<int:file_id>")
 @merchant_required()
-def show_media(talk_id: int, message_id: int) -> Response:
+def show_media(talk_id: int, file_id: int) -> Response:
     """A customer's picture or voice."""
     talk = _talk(talk_id)
-    found = media.file(g.session, merchant_id=g.staff.merchant_id, talk_id=talk.id, message_id=message_id)
+    found = media.file(g.session, merchant_id=g.staff.merchant_id, talk_id=talk.id, message_id=file_id)
     response = make_response(found.content)
     response.mimetype = found.mime
     return response
@@ -489,7 +488,7 @@ def remember(talk_id: int) -> ResponseReturnValue:
 def close(talk_id: int) -> ResponseReturnValue:
     """It is settled; the customer may be asked how it was."""
     talk = _talk(talk_id)
-    tending.close(g.session, **_whose(talk), now=now())
+    tending.close(g.session, merchant_id=g.staff.merchant_id, staff_id=g.staff.id, talk_id=talk.id, now=now())
     record("talk.close", f"talk:{talk.id}")
     return _done(talk, _("已结束。客人再发消息，会自动重新打开。"))
 
