@@ -11,6 +11,8 @@ from bot.talks import reading
 from campaigns.broadcasts import approval
 from campaigns.broadcasts.usage import foreign_unlabelled
 from campaigns.coupons import templates
+from campaigns.points import adjustments, proof
+from campaigns.referrals import review
 from merchants import cards
 from qrcodes import welcomes
 from qrcodes.posters import slogans
@@ -51,6 +53,7 @@ def register(app: Flask) -> None:
     """Make the menus known to the layouts."""
     app.add_template_global(operator_menu)
     app.add_template_global(merchant_menu)
+    app.add_template_global(benefits_waiting)
     app.add_template_global(shop_name)
 
 
@@ -67,7 +70,14 @@ def operator_menu() -> tuple[Group, ...]:
                 Entry(_("审批"), "clipboard-check", "/operator/approvals", waiting_approvals()),
                 Entry(_("所有群发"), "send", "/operator/broadcasts/all"),
                 Entry(_("合集"), "file-text", "/operator/digests"),
-                Entry(_("优惠与积分"), "ticket", "/operator/benefits"),
+                Entry(_("优惠与积分"), "ticket", "/operator/benefits", benefits_waiting().all),
+            ),
+        ),
+        Group(
+            _("社区"),
+            (
+                Entry(_("便民电话"), "phone", "/operator/directory"),
+                Entry(_("公告"), "note", "/operator/notices"),
             ),
         ),
         Group(
@@ -101,6 +111,39 @@ def waiting_approvals() -> int:
             kind.count_waiting(g.session) for kind in (welcomes, cards, slogans, approval, templates)
         )
     return int(g.waiting_approvals)
+
+
+@dataclass(frozen=True)
+class Benefits:
+    """What about coupons and points waits for an operator."""
+
+    adjustments: int = 0
+    """Points by hand that want a second person."""
+    rewards: int = 0
+    """Rewards of referrals that are held."""
+    is_wrong: bool = False
+    """The last proof of the ledgers found something."""
+
+    @property
+    def ledgers(self) -> int:
+        return self.adjustments + self.is_wrong
+
+    @property
+    def all(self) -> int:
+        return self.ledgers + self.rewards
+
+
+def benefits_waiting() -> Benefits:
+    """Asked once a request."""
+    if "benefits_waiting" not in g:
+        latest = proof.latest(g.session)
+        g.benefits_waiting = Benefits(
+            adjustments.count_waiting(g.session),
+            review.count_held(g.session),
+            latest is not None and not proof.is_right(latest),
+        )
+    waiting: Benefits = g.benefits_waiting
+    return waiting
 
 
 def foreign_sends() -> int:

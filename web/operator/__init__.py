@@ -8,6 +8,7 @@ from web.operator import (
     approvals,
     audit,
     batches,
+    benefit_exports,
     benefits,
     broadcast_report,
     broadcasts,
@@ -16,6 +17,7 @@ from web.operator import (
     desk,
     desk_words,
     digests,
+    directory,
     events,
     followers,
     health,
@@ -23,6 +25,7 @@ from web.operator import (
     jobs,
     ledgers,
     merchants,
+    notices,
     queues,
     quota,
     referrals,
@@ -55,9 +58,12 @@ SUBJECTS = (
     broadcasts,
     broadcast_report,
     benefits,
+    benefit_exports,
     referrals,
     ledgers,
     digests,
+    directory,
+    notices,
     events,
     followers,
     unmatched,
@@ -75,6 +81,8 @@ SUBJECTS = (
 def register(app: Flask) -> None:
     """Add the pages and the words they use."""
     words.register(app)
+    directory.register(app)
+    notices.register(app)
     app.add_template_global(desk.here)
     app.add_template_global(spans.rows_path)
     blueprint = Blueprint("operator", __name__, url_prefix="/operator")
