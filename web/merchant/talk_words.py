@@ -107,6 +107,8 @@ def lasting(span: timedelta) -> str:
 
 def waited(since: datetime) -> str:
     """How long a customer has been waiting for a word."""
+    if now() - since < MINUTE:
+        return str(_("刚发来"))
     return str(_("等了 %(span)s", span=lasting(now() - since)))
 
 
