@@ -9,6 +9,8 @@ from flask_babel import gettext as _
 
 from bot.rules import reading as rules
 from bot.talks import reading
+from bot.talks import desk
+from bot.talks.reading import counts as talk_counts
 from campaigns.broadcasts import approval
 from campaigns.broadcasts.usage import foreign_unlabelled
 from campaigns.coupons import templates
@@ -111,6 +113,7 @@ def waiting_approvals() -> int:
     if "waiting_approvals" not in g:
         g.waiting_approvals = sum(
             kind.count_waiting(g.session) for kind in (welcomes, cards, slogans, approval, templates, rules)
+            kind.count_waiting(g.session) for kind in (welcomes, cards, slogans, approval, templates, desk)
         )
     return int(g.waiting_approvals)
 
@@ -158,7 +161,7 @@ def foreign_sends() -> int:
 def waiting_customers() -> int:
     """How many customers wait for somebody of the merchant's to answer; asked once a request."""
     if "waiting_customers" not in g:
-        g.waiting_customers = reading.counts(g.session, merchant_id=g.staff.merchant_id, staff_id=g.staff.id).waiting
+        g.waiting_customers = talk_counts(g.session, merchant_id=g.staff.merchant_id, staff_id=g.staff.id).waiting
     return int(g.waiting_customers)
 
 
