@@ -27,7 +27,7 @@ def rows(runtime: Runtime, query: str) -> list[tuple[Any, ...]]:
 
 def send(browser: Browser, path: str, **fields: object) -> Any:
     browser.get(DIRECTORY)
-    answer = browser.post(path, fields)
+    answer = browser.post(path, {name: str(value) for name, value in fields.items()})
     assert answer.status_code == 303, answer.text[:2000]
     return browser.get(answer.location)
 

@@ -10,7 +10,7 @@ from flask_babel import gettext as _
 from pydantic import StringConstraints
 
 from core.errors import Invalid, NotFound
-from merchants import cards, identities, staff
+from merchants import cards, identities, positions, staff
 from merchants.cards import Card
 from merchants.models import Community, Merchant, Staff, StaffRole
 from merchants.wording import link_hosts
@@ -38,6 +38,7 @@ class CardForm(Form):
     address: Address = ""
     hours: Address = ""
     picture: PictureId = ""
+    position: Address = ""
 
 
 class InviteForm(Form):
@@ -67,7 +68,15 @@ def me() -> ResponseReturnValue:
 def card() -> ResponseReturnValue:
     """The form of the card."""
     latest = cards.newest(g.session, merchant_id=g.staff.merchant_id) or _merchant()
-    return _card_page(blank(intro=latest.intro, address=latest.address, hours=latest.hours, picture=latest.picture_id))
+    return _card_page(
+        blank(
+            intro=latest.intro,
+            address=latest.address,
+            hours=latest.hours,
+            picture=latest.picture_id,
+            position=positions.written(latest.latitude, latest.longitude),
+        )
+    )
 
 
 @blueprint.post("/card")
@@ -82,7 +91,9 @@ def save_card() -> ResponseReturnValue:
         cards.propose(
             g.session,
             merchant_id=g.staff.merchant_id,
-            card=Card(form.data.intro, form.data.address, form.data.hours, picture_id),
+            card=Card(
+                form.data.intro, form.data.address, form.data.hours, picture_id, *positions.read(form.data.position)
+            ),
             hosts=link_hosts(current_runtime().settings.public_url),
         )
     except Invalid as refusal:

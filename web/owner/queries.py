@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from campaigns.coupons.models import CouponTemplate
 from core.errors import NotFound
+from merchants import positions
 from merchants.models import Community, Merchant, OfficialAccount, Picture
 
 
@@ -25,6 +26,8 @@ class Shop:
     hours: str
     picture: str | None
     community_name: str
+    position: str
+    """latitude,longitude; empty where nobody told."""
 
 
 def shop(session: Session, shop_id: int) -> Shop:
@@ -32,7 +35,7 @@ def shop(session: Session, shop_id: int) -> Shop:
     row = session.execute(
         select(
             Merchant.id, Merchant.name, Merchant.kind, Merchant.intro, Merchant.address, Merchant.hours,
-            Picture.public_id, Community.name,
+            Picture.public_id, Community.name, Merchant.latitude, Merchant.longitude,
         )
         .join(Community, Community.id == Merchant.community_id)
         .outerjoin(Picture, Picture.id == Merchant.picture_id)
@@ -40,7 +43,7 @@ def shop(session: Session, shop_id: int) -> Shop:
     ).one_or_none()  # fmt: skip
     if row is None:
         raise NotFound("没有找到这家店，它可能暂停营业了。")
-    return Shop(*row)
+    return Shop(*row[:8], positions.written(row[8], row[9]))
 
 
 def account_id(session: Session, *, app_id: str) -> int:
