@@ -17,6 +17,9 @@ TEXTS_KEPT: Final = timedelta(days=30)
 WINDOWS_KEPT: Final = timedelta(days=40)
 NOTICES_KEPT: Final = timedelta(days=90)
 LINKS_KEPT: Final = timedelta(days=1)
+CHOICES_KEPT: Final = timedelta(days=7)
+"""Long past the time in which a conversation still counts as one, with room for events that come late."""
+QUESTIONS_KEPT: Final = timedelta(days=1)
 LISTS_KEPT: Final = timedelta(days=7)
 READS_KEPT: Final = timedelta(days=400)
 ROWS_AT_ONCE: Final = 5_000
@@ -34,6 +37,12 @@ _RULES: Final = {
     "windows": """
         DELETE FROM message_window
         WHERE inbox_id IN (SELECT inbox_id FROM message_window WHERE expires_at < :windows LIMIT :most)""",
+    "choices of whom to talk to": """
+        DELETE FROM context_choice
+        WHERE inbox_id IN (SELECT inbox_id FROM context_choice WHERE at < :choices LIMIT :most)""",
+    "questions nobody answered": """
+        DELETE FROM pending_question
+        WHERE follower_id IN (SELECT follower_id FROM pending_question WHERE expires_at < :questions LIMIT :most)""",
     "sessions": """
         DELETE FROM login_session
         WHERE id IN (SELECT id FROM login_session WHERE expires_at < :now LIMIT :most)""",
@@ -106,6 +115,8 @@ def forget_old(runtime: Runtime, task: Task) -> None:  # noqa: ARG001
         "texts": now - TEXTS_KEPT,
         "windows": now - WINDOWS_KEPT,
         "links": now - LINKS_KEPT,
+        "choices": now - CHOICES_KEPT,
+        "questions": now - QUESTIONS_KEPT,
         "notices": now - NOTICES_KEPT,
         "lists": now - LISTS_KEPT,
         "calls": now - nonces.KEPT,

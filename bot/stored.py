@@ -37,6 +37,8 @@ _STORED: Final[dict[str, str]] = {
         WHERE follower_id = :me ORDER BY first_touch_at""",
     "shops_tags": f"SELECT {_SHOP}, tag FROM fan_tag t WHERE follower_id = :me ORDER BY merchant_id, tag",
     "chat": "SELECT kind, event_at, body, reply FROM inbox_event t WHERE follower_id = :me ORDER BY id",
+    "talked_to": f"SELECT {_SHOP}, at, by FROM context_choice t WHERE follower_id = :me ORDER BY inbox_id",
+    "asked_whom_they_mean": "SELECT kind, options, asked_at FROM pending_question t WHERE follower_id = :me",
     "wants_no_news_since": "SELECT at FROM opt_out t WHERE follower_id = :me",
     "news_sent": f"""
         SELECT {_SHOP}, state, settled_at FROM broadcast_recipient t WHERE follower_id = :me ORDER BY broadcast_id""",

@@ -115,6 +115,11 @@ class Merchant(Base):
     intro: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
     address: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
     hours: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
+    public_phone: Mapped[str] = mapped_column(
+        Text,
+        server_default="",
+        info=personal("what a shop tells everybody to ring", "as long as the merchant is here"),
+    )
     picture_id: Mapped[int | None] = mapped_column(BigInteger)
     latitude: Mapped[float | None] = mapped_column(Degrees)
     """Where it is, in the degrees that WeChat and Tencent's map use (GCJ-02)."""
@@ -140,6 +145,11 @@ class MerchantCard(Reviewed, Base):
     intro: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
     address: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
     hours: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
+    public_phone: Mapped[str] = mapped_column(
+        Text,
+        server_default="",
+        info=personal("what a shop tells everybody to ring", "as long as the merchant is here"),
+    )
     picture_id: Mapped[int | None] = mapped_column(BigInteger)
     latitude: Mapped[float | None] = mapped_column(Degrees)
     longitude: Mapped[float | None] = mapped_column(Degrees)
@@ -404,6 +414,7 @@ class NoticeKind(StrEnum):
     REFUSED = "refused"
     EXPIRING = "expiring"
     FIRST_FAN = "first_fan"
+    TALK_WAITS = "talk_waits"
 
 
 class NoticeState(StrEnum):
@@ -423,7 +434,7 @@ class StaffNotice(Base):
     __tablename__ = "staff_notice"
     __table_args__ = (
         UniqueConstraint("staff_id", "cause"),
-        CheckConstraint("kind IN ('approved', 'refused', 'expiring', 'first_fan')", name="kind"),
+        CheckConstraint("kind IN ('approved', 'refused', 'expiring', 'first_fan', 'talk_waits')", name="kind"),
         CheckConstraint("state IN ('on_page', 'planned', 'calling', 'sent', 'refused', 'unknown')", name="state"),
         Index("ix_staff_notice_merchant_id_staff_id", "merchant_id", "staff_id", text("id DESC")),
         Index("ix_staff_notice_calling", "calling_at", postgresql_where=text("state = 'calling'")),

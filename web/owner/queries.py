@@ -24,6 +24,7 @@ class Shop:
     intro: str
     address: str
     hours: str
+    phone: str
     picture: str | None
     community_name: str
     position: str
@@ -35,7 +36,7 @@ def shop(session: Session, shop_id: int) -> Shop:
     row = session.execute(
         select(
             Merchant.id, Merchant.name, Merchant.kind, Merchant.intro, Merchant.address, Merchant.hours,
-            Picture.public_id, Community.name, Merchant.latitude, Merchant.longitude,
+            Merchant.public_phone, Picture.public_id, Community.name, Merchant.latitude, Merchant.longitude,
         )
         .join(Community, Community.id == Merchant.community_id)
         .outerjoin(Picture, Picture.id == Merchant.picture_id)
@@ -43,7 +44,7 @@ def shop(session: Session, shop_id: int) -> Shop:
     ).one_or_none()  # fmt: skip
     if row is None:
         raise NotFound("没有找到这家店，它可能暂停营业了。")
-    return Shop(*row[:8], positions.written(row[8], row[9]))
+    return Shop(*row[:9], positions.written(row[9], row[10]))
 
 
 def account_id(session: Session, *, app_id: str) -> int:
