@@ -66,10 +66,14 @@ NOBODYS_ID: Final = 9_000_000_000_000_001
 NOBODYS_NUMBER: Final = "ZZZZZZZZZZ"
 
 PUBLIC_PARAMETERS: Final = {
+    "building_id": "a building of a community, the same for all",
+    "category_id": "a kind of help in the operator's directory",
     "code": "a short address that anybody may open",
+    "entry_id": "a line of the operator's directory",
     "filename": "a file of the pages",
     "msg_id": "a mass send that was none of ours",
     "name": "a language, or a line of the health page",
+    "notice_id": "a notice that the operator posts for everybody",
     "public_id": "printed on posters for everybody",
     "replay_id": "a rule that the operator tried on everybody",
     "shop_id": "a shop that anybody may look at",
@@ -90,6 +94,9 @@ SPOTS: Final = {
     "wish": "mute",
     "words_kind": "away",
     "way": "up",
+    "way": "up",
+    "switch": "on",
+    "act_on_place": "pin",
 }
 """Parameters that name a place every merchant has."""
 NUMBERS_THAT_NAME_NOBODY: Final = {
