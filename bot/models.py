@@ -114,6 +114,8 @@ class PendingQuestion(Base):
     )
     inbox_ids: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), server_default=text("'{}'"), info=PLAIN)
     enquiry_id: Mapped[int | None] = mapped_column(BigInteger)
+    put_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
+    """When it was written down; `asked_at` is the moment of the message that made us ask."""
 
 
 class AnswerBook(Base):

@@ -33,6 +33,8 @@ MODEL_MODULES = (
     "community.notices.models",
     "bot.models",
     "bot.rules.models",
+    "bot.talks.models",
+    "bot.menus.models",
 )
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 ONE_AT_A_TIME = 7_071_001

@@ -414,6 +414,7 @@ class NoticeKind(StrEnum):
     REFUSED = "refused"
     EXPIRING = "expiring"
     FIRST_FAN = "first_fan"
+    TALK_WAITS = "talk_waits"
 
 
 class NoticeState(StrEnum):
@@ -433,7 +434,7 @@ class StaffNotice(Base):
     __tablename__ = "staff_notice"
     __table_args__ = (
         UniqueConstraint("staff_id", "cause"),
-        CheckConstraint("kind IN ('approved', 'refused', 'expiring', 'first_fan')", name="kind"),
+        CheckConstraint("kind IN ('approved', 'refused', 'expiring', 'first_fan', 'talk_waits')", name="kind"),
         CheckConstraint("state IN ('on_page', 'planned', 'calling', 'sent', 'refused', 'unknown')", name="state"),
         Index("ix_staff_notice_merchant_id_staff_id", "merchant_id", "staff_id", text("id DESC")),
         Index("ix_staff_notice_calling", "calling_at", postgresql_where=text("state = 'calling'")),

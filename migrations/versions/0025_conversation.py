@@ -42,6 +42,7 @@ def upgrade() -> None:
         sa.Column("options", postgresql.JSONB(astext_type=sa.Text()), server_default=sa.text("'[]'"), nullable=False),
         sa.Column("inbox_ids", postgresql.ARRAY(sa.BigInteger()), server_default=sa.text("'{}'"), nullable=False),
         sa.Column("enquiry_id", sa.BigInteger(), nullable=True),
+        sa.Column("put_at", sa.DateTime(timezone=True), server_default=sa.text("app_now()"), nullable=False),
         sa.CheckConstraint("kind IN ('merchant', 'satisfaction')", name=op.f("ck_pending_question_kind")),
         sa.CheckConstraint(
             "(kind = 'satisfaction') = (enquiry_id IS NOT NULL)", name=op.f("ck_pending_question_enquiry")
