@@ -34,6 +34,7 @@ MODEL_MODULES = (
     "bot.models",
     "bot.rules.models",
     "bot.talks.models",
+    "bot.menus.models",
 )
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 ONE_AT_A_TIME = 7_071_001

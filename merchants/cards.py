@@ -15,7 +15,7 @@ from core.errors import Invalid, NotFound, Phrase
 from merchants import sensitive_words
 from merchants.models import Merchant, MerchantCard, Picture
 from merchants.reviews import ReviewState, decide
-from merchants.wording import Finding, ListedWord, clean, lint, refuse_bad_wording
+from merchants.wording import Finding, ListedWord, clean, lint, phone_number, refuse_bad_wording
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class Card:
     address: str = ""
     hours: str = ""
     picture_id: int | None = None
+    public_phone: str = ""
+    """What everybody may ring; not the operator's contact."""
     latitude: float | None = None
     longitude: float | None = None
 
@@ -68,7 +70,15 @@ def approve(
 
 def card_of(version: MerchantCard) -> Card:
     """What a version says."""
-    return Card(version.intro, version.address, version.hours, version.picture_id, version.latitude, version.longitude)
+    return Card(
+        intro=version.intro,
+        address=version.address,
+        hours=version.hours,
+        picture_id=version.picture_id,
+        public_phone=version.public_phone,
+        latitude=version.latitude,
+        longitude=version.longitude,
+    )
 
 
 def reject(
@@ -135,6 +145,7 @@ def _checked(session: Session, merchant_id: int, card: Card, hosts: frozenset[st
         "address": clean(card.address, name=Phrase("地址"), field="address", longest=100),
         "hours": clean(card.hours, name=Phrase("营业时间"), field="hours", longest=100),
     }
+    public_phone = phone_number(card.public_phone, field="public_phone")
     listed = sensitive_words.listed(session)
     for field, value in values.items():
         refuse_bad_wording(value, field=field, hosts=hosts, listed=listed)
@@ -142,7 +153,13 @@ def _checked(session: Session, merchant_id: int, card: Card, hosts: frozenset[st
     if card.picture_id is not None and session.scalar(own_picture) is None:
         raise NotFound("没有这张图片。")
     _check_position(card)
-    return Card(**values, picture_id=card.picture_id, latitude=card.latitude, longitude=card.longitude)
+    return Card(
+        **values,
+        picture_id=card.picture_id,
+        public_phone=public_phone,
+        latitude=card.latitude,
+        longitude=card.longitude,
+    )
 
 
 def _check_position(card: Card) -> None:

@@ -115,6 +115,11 @@ class Merchant(Base):
     intro: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
     address: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
     hours: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
+    public_phone: Mapped[str] = mapped_column(
+        Text,
+        server_default="",
+        info=personal("what a shop tells everybody to ring", "as long as the merchant is here"),
+    )
     picture_id: Mapped[int | None] = mapped_column(BigInteger)
     latitude: Mapped[float | None] = mapped_column(Degrees)
     """Where it is, in the degrees that WeChat and Tencent's map use (GCJ-02)."""
@@ -140,6 +145,11 @@ class MerchantCard(Reviewed, Base):
     intro: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
     address: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
     hours: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
+    public_phone: Mapped[str] = mapped_column(
+        Text,
+        server_default="",
+        info=personal("what a shop tells everybody to ring", "as long as the merchant is here"),
+    )
     picture_id: Mapped[int | None] = mapped_column(BigInteger)
     latitude: Mapped[float | None] = mapped_column(Degrees)
     longitude: Mapped[float | None] = mapped_column(Degrees)

@@ -33,6 +33,7 @@ CARD: Final = "card:"
 SLOGAN: Final = "slogan:"
 COUPON: Final = "coupon:"
 BROADCAST: Final = "broadcast:"
+DESK: Final = "desk_words:"
 """How the cause of news about a merchant's card, slogan or broadcast begins; other approvals are of welcomes."""
 
 

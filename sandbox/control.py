@@ -178,6 +178,7 @@ class Control:
             "qr_scene_str": person.qr_scene_str,
             "snapshot": person.snapshot,
             "crowd": person.crowd,
+            "with_clerk": self._platform.state.is_with_clerk(person),
             "unread": self._platform.state.unread(person),
         }
 

@@ -13,13 +13,14 @@ from sandbox.actions import Impossible
 from sandbox.faults import parse_rule
 from sandbox.jsontext import JsonObject
 from sandbox.platform import Platform
-from sandbox.push import Outcome
+from sandbox.push import Outcome, Verdict
 from sandbox.scripts import FAULT, LATER, WAIT, Expected, Script, Step
 from sandbox.state import Person
 
 KEPT = 200
 """Plays whose course can still be read."""
 LOOK_AGAIN_SECONDS = 0.1
+VERDICTS = {Verdict.TIMEOUT: "超时", Verdict.MALFORMED: "答得不对", Verdict.REFUSED: "被拒"}
 
 
 class State(StrEnum):
@@ -195,10 +196,8 @@ class Play:
         push = actions.perform(self._platform, person, action, wish)
         if push is not None:
             course.outcome = await actions.deliver(self._platform, push)
-            if last := course.outcome.deliveries[-1:]:
-                course.why.extend(
-                    f"公众号没有答上来：{one.verdict} {one.why}".strip() for one in last if one.verdict != "ok"
-                )
+            last = course.outcome.deliveries[-1:]
+            course.why.extend(f"公众号没有答上来：{VERDICTS[one.verdict]}" for one in last if one.verdict in VERDICTS)
         patience = time.monotonic() + step.expected.within
         while True:
             course.said = self._said(person, course)

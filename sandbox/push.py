@@ -117,7 +117,7 @@ class Pusher:
             self._note(openid, event, verdict="dropped", fault=fault)
             return Outcome(event)
         outcome = await self._deliver(openid, event, lose_reply=bool(fault.get("lost_reply")))
-        for _ in range(fault.get("duplicate", 0)):
+        for _ in range(fault.get("duplicate", 0) if self._account.callback_url else 0):
             outcome.deliveries.append(await self._attempt(openid, event, len(outcome.deliveries) + 1, Outcome(event)))
         return outcome
 

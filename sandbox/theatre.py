@@ -30,6 +30,7 @@ class Theatre:
         """Paths and what serves them."""
         play = r"/sandbox/play/{id:\d+}"
         table: list[tuple[str, str, Handler]] = [
+            ("POST", "/sandbox/scripts", self.scripts),
             ("GET", "/sandbox/play", self.plays),
             ("POST", "/sandbox/play", self.play),
             ("GET", play, self.course),
@@ -39,6 +40,21 @@ class Theatre:
             ("GET", "/sandbox/recording/file", self.file),
         ]
         return [web.route(method, path, in_sentences(handler)) for method, path, handler in table]
+
+    async def scripts(self, request: web.Request) -> web.Response:
+        """What is in a `text` of scripts, or why it is none; nobody is cast."""
+        try:
+            found = read(str((await wish_of(request)).get("text", "")))
+        except BadScript as error:
+            return as_json({"scripts": [], "why": str(error)})
+        return as_json(
+            {
+                "scripts": [
+                    {"name": one.name, "about": one.about, "steps": len(one.steps), "timed": one.is_timed}
+                    for one in found
+                ]
+            }
+        )
 
     async def plays(self, _: web.Request) -> web.Response:
         """Every play of late, without its steps."""

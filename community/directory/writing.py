@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy import delete, func, insert, select, text, tuple_, update
 from sqlalchemy.orm import Session
 
 from campaigns.broadcasts.spelling import plain
@@ -27,6 +27,21 @@ MOST_CATEGORIES: Final = 100
 MOST_ALIASES: Final = 20
 LONGEST_PAID: Final = timedelta(days=370)
 _BETWEEN: Final = re.compile(r"[,，、;；\s]+")
+
+
+USUAL: Final = (
+    ("锁匠", "开锁 换锁 修锁 配钥匙"),
+    ("水电维修", "水管 电工 水电工 通下水道 马桶疏通 漏水"),
+    ("家电维修", "修空调 修冰箱 修洗衣机 修电视"),
+    ("家政", "保洁 钟点工 保姆 月嫂 阿姨"),
+    ("搬家", "搬运 拉货"),
+    ("快递", "寄快递 驿站 取件"),
+    ("物业", "物业服务 物业电话"),
+    ("医院诊所", "社区医院 诊所 卫生站"),
+    ("送水送气", "桶装水 煤气 燃气"),
+    ("废品回收", "收废品 回收"),
+)
+"""What most neighbourhoods begin with."""
 
 
 class InUse(BusinessError):
@@ -74,16 +89,28 @@ def add_category(session: Session, *, account_id: int, name: str, aliases: str =
     return int(session.execute(new.returning(DirectoryCategory.id)).scalar_one())
 
 
+def add_usual(session: Session, *, account_id: int) -> int:
+    """Begin with the usual categories, those whose words are free; returns how many."""
+    added = 0
+    for name, aliases in USUAL:
+        try:
+            add_category(session, account_id=account_id, name=name, aliases=aliases)
+        except Invalid:
+            continue
+        added += 1
+    return added
+
+
 def edit_category(session: Session, *, account_id: int, category_id: int, name: str, aliases: str) -> None:
     """What it is called, and what else leads to it."""
     values = _category(session, account_id=account_id, name=name, aliases=aliases, but=category_id)
-    _category_of(session, account_id, category_id)
+    category(session, account_id=account_id, category_id=category_id)
     session.execute(update(DirectoryCategory).where(DirectoryCategory.id == category_id).values(**values))
 
 
 def remove_category(session: Session, *, account_id: int, category_id: int) -> None:
     """Only an empty one goes."""
-    _category_of(session, account_id, category_id)
+    category(session, account_id=account_id, category_id=category_id)
     if session.scalar(select(DirectoryEntry.id).where(DirectoryEntry.category_id == category_id).limit(1)):
         raise InUse
     session.execute(delete(DirectoryCategory).where(DirectoryCategory.id == category_id))
@@ -91,7 +118,7 @@ def remove_category(session: Session, *, account_id: int, category_id: int) -> N
 
 def move_category(session: Session, *, account_id: int, category_id: int, by: int) -> None:
     """One place up (-1) or down (1)."""
-    _category_of(session, account_id, category_id)
+    category(session, account_id=account_id, category_id=category_id)
     ids = session.scalars(
         select(DirectoryCategory.id)
         .where(DirectoryCategory.account_id == account_id)
@@ -141,7 +168,8 @@ def _category(
     return {"name": named, "aliases": words}
 
 
-def _category_of(session: Session, account_id: int, category_id: int) -> DirectoryCategory:
+def category(session: Session, *, account_id: int, category_id: int) -> DirectoryCategory:
+    """One category of the account."""
     found = session.scalar(select(DirectoryCategory).filter_by(id=category_id, account_id=account_id))
     if found is None:
         raise NotFound("没有这个分类。")
@@ -230,10 +258,10 @@ def listed(
     account_id: int,
     search: str = "",
     category_id: int | None = None,
-    after: tuple[int, int, int] | None = None,
+    after: int | None = None,
     limit: int = 50,
 ) -> list[DirectoryEntry]:
-    """Entries in their order, those behind `after` (category's place, place, id)."""
+    """Entries in their order, those behind the entry `after`."""
     order = (DirectoryCategory.position, DirectoryEntry.position, DirectoryEntry.id)
     statement = (
         select(DirectoryEntry)
@@ -251,7 +279,11 @@ def listed(
             one |= other
         statement = statement.where(one)
     if after is not None:
-        statement = statement.where(func.row(*order) > func.row(*after))
+        last = select(*order).join(DirectoryCategory, DirectoryCategory.id == DirectoryEntry.category_id)
+        place = session.execute(last.where(DirectoryEntry.id == after)).one_or_none()
+        if place is None:
+            raise NotFound("没有这条电话。")
+        statement = statement.where(tuple_(*order) > tuple_(*place))
     return list(session.scalars(statement))
 
 
@@ -265,7 +297,7 @@ def _entry(session: Session, *, account_id: int, draft: Draft) -> dict[str, obje
     listed_words = sensitive_words.listed(session)
     for field, value in texts.items():
         refuse_bad_wording(value, field=field, listed=listed_words)
-    _category_of(session, account_id, draft.category_id)
+    category(session, account_id=account_id, category_id=draft.category_id)
     if draft.merchant_id is not None and not session.scalar(
         select(Merchant.id).filter_by(id=draft.merchant_id, account_id=account_id)
     ):

@@ -121,6 +121,33 @@ def one(session: Session, *, account_id: int, building_id: int) -> Building:
     return found
 
 
+def people(session: Session, *, account_id: int) -> dict[tuple[int, int | None], int]:
+    """How many owners said they live in a community (with None) or in one building of it."""
+    rows = session.execute(
+        select(OwnerHome.community_id, OwnerHome.building_id, func.count())
+        .join(Community, Community.id == OwnerHome.community_id)
+        .where(Community.account_id == account_id)
+        .group_by(OwnerHome.community_id, OwnerHome.building_id)
+    )
+    return {(row[0], row[1]): row[2] for row in rows}
+
+
+def names_of_places(session: Session, *, notice_id: int) -> list[str]:
+    """Whom a notice is for, a community at a time: 东苑 1号楼、2号楼; nothing where it is for everybody."""
+    rows = session.execute(
+        select(Community.name, Building.name)
+        .select_from(NoticePlace)
+        .join(Community, Community.id == NoticePlace.community_id)
+        .outerjoin(Building, Building.id == NoticePlace.building_id)
+        .where(NoticePlace.notice_id == notice_id)
+        .order_by(Community.id, Building.position, Building.id)
+    )
+    found: dict[str, list[str]] = {}
+    for community, building in rows:
+        found.setdefault(community, []).extend([building] if building else [])
+    return [f"{community} {'、'.join(named)}".strip() for community, named in found.items()]
+
+
 def _community(session: Session, account_id: int, community_id: int) -> None:
     # Its row lock puts two lists for one community in order.
     mine = select(Community.id).where(Community.id == community_id, Community.account_id == account_id)

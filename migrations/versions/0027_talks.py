@@ -380,12 +380,8 @@ def keep_the_book() -> None:
     """What the account says for a merchant has changed: every process is to read it anew."""
     for table in ("talk_desk", "desk_words"):
         op.execute(f"""
-            DO $$ BEGIN
-                IF to_regprocedure('bump_answer_book()') IS NOT NULL THEN
-                    CREATE TRIGGER {table}_is_read_anew AFTER INSERT OR UPDATE OR DELETE ON {table}
-                    FOR EACH STATEMENT EXECUTE FUNCTION bump_answer_book();
-                END IF;
-            END $$""")
+            CREATE TRIGGER {table}_is_in_the_book AFTER INSERT OR UPDATE OR DELETE ON {table}
+            FOR EACH STATEMENT EXECUTE FUNCTION bump_answer_book()""")
 
 
 def close_to_others() -> None:

@@ -184,7 +184,7 @@ def test_a_recorded_day_is_played_again_on_another_platform(box: Box, answering:
     other.control("/codes", {"captions": {"gate": "王记水果"}})
     told = play(other, file.text, speed=1000)
     assert told["state"] == "passed", told["steps"]
-    assert answering.received[0].event["EventKey"] == "qrscene_gate"
+    assert "qrscene_gate" in [one.event.get("EventKey") for one in answering.received]
     after = [one.event.get("Event", one.event["MsgType"]) for one in answering.received]
     assert sorted(after) == sorted(before) == ["image", "subscribe", "text", "unsubscribe"]
 

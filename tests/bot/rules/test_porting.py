@@ -72,7 +72,7 @@ def test_rules_come_back_as_they_went_out(street: Neighbourhood, tea: int) -> No
     assert table(street, noodles) == written
     with street.runtime.transaction(Role.MERCHANT, merchant_id=noodles) as session:
         kept = {one.rule.name: one for one in reading.listed(session, noodles, now=street.now)}
-        assert [one.text for one in kept["地址"].newest.answers][0] == "=八个八，\n“小写”"
+        assert next(one.text for one in kept["地址"].newest.answers) == "=八个八，\n“小写”"
         assert kept["地址"].newest.answers[1] == card
         assert not kept["地址"].rule.is_on
         assert all(one.speaking is None and one.waiting is not None for one in kept.values())

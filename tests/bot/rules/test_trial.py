@@ -57,8 +57,8 @@ def test_the_tester_says_what_comes_before_any_rule(street: Neighbourhood, tea: 
     with street.runtime.transaction(Role.PLATFORM) as session:
         session.execute(
             text("""
-                INSERT INTO coupon_template (merchant_id, public_id, name, kind, value_fen, worth_fen, lasts_days, stock,
-                    budget_fen, review, state, keyword)
+                INSERT INTO coupon_template (merchant_id, public_id, name, kind, value_fen, worth_fen, lasts_days,
+                    stock, budget_fen, review, state, keyword)
                 VALUES (:shop, 'tea', '立减十元', 'amount', 1000, 1000, 30, 9, 9000, 'approved', 'live', '喝茶')"""),
             {"shop": tea.merchant_id},
         )
