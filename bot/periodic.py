@@ -8,6 +8,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from bot import erasers, follow_ups, notices, reconcile, retention
+from bot.menus import publishing as menus
 from campaigns.broadcasts import calls, control, hello, mass, reports
 from campaigns.coupons import giving
 from campaigns.points import ledger, proof
@@ -69,6 +70,7 @@ TASKS: Final = (
     Periodic("first fans", notices.tell_of_first_fans, every=timedelta(minutes=1)),
     Periodic("ending codes", notices.tell_of_ending_codes, daily_at=time(8, 30)),
     Periodic("ambiguous followers", reconcile.owe_decisions, every=timedelta(minutes=1)),
+    Periodic("the account's menu", menus.owe_look, every=timedelta(minutes=30)),
     Periodic("due erasures", erasers.owe_due, every=timedelta(minutes=1)),
     Periodic("points vested", ledger.vest_due, every=timedelta(0)),
     Periodic("points expired", ledger.expire_due, every=timedelta(0)),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from flask import Flask, g, request
 from flask_babel import gettext as _
 
+from bot.talks import reading
 from campaigns.broadcasts import approval
 from campaigns.broadcasts.usage import foreign_unlabelled
 from campaigns.coupons import templates
@@ -70,6 +71,13 @@ def operator_menu() -> tuple[Group, ...]:
                 Entry(_("所有群发"), "send", "/operator/broadcasts/all"),
                 Entry(_("合集"), "file-text", "/operator/digests"),
                 Entry(_("优惠与积分"), "ticket", "/operator/benefits", benefits_waiting().all),
+            ),
+        ),
+        Group(
+            _("社区"),
+            (
+                Entry(_("便民电话"), "phone", "/operator/directory"),
+                Entry(_("公告"), "note", "/operator/notices"),
             ),
         ),
         Group(
@@ -145,12 +153,25 @@ def foreign_sends() -> int:
     return int(g.foreign_sends)
 
 
+def waiting_customers() -> int:
+    """How many customers wait for somebody of the merchant's to answer; asked once a request."""
+    if "waiting_customers" not in g:
+        g.waiting_customers = reading.counts(g.session, merchant_id=g.staff.merchant_id, staff_id=g.staff.id).waiting
+    return int(g.waiting_customers)
+
+
 def merchant_menu() -> tuple[Entry, ...]:
-    """The seven tabs of a merchant."""
+    """The seven tabs of a merchant; what the account says for it belongs to its talks."""
     return (
         Entry(_("今日"), "home", "/merchant/"),
+        Entry(
+            _("消息"),
+            "message-circle",
+            "/merchant/talks",
+            waiting_customers(),
+            also=("/merchant/welcome", "/merchant/rules"),
+        ),
         Entry(_("二维码"), "qrcode", "/merchant/codes"),
-        Entry(_("欢迎语"), "message-circle", "/merchant/welcome"),
         Entry(
             _("会员"),
             "ticket",

@@ -342,6 +342,10 @@ class WeChatClient:
         """Replace the account's menu: `{"button": [...]}`."""
         self._calls.menu.create(dict(menu))
 
+    def delete_menu(self) -> None:
+        """Take the account's menu away."""
+        self._done("cgi-bin/menu/delete", self._calls.menu.delete())
+
     def get_menu(self) -> dict[str, Any] | None:
         """The account's menu as it was created, or None."""
         try:

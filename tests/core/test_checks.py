@@ -150,7 +150,20 @@ EARNED = """
     SELECT p.merchant_id, r.follower_id, 'earn', 10, p.id, 'redemption', {source} FROM points_rule p, redemption r;"""
 TAKEN_BACK = "UPDATE redemption SET reversed_at = app_now();"
 
+MENU = """
+    INSERT INTO menu_version (account_id, origin, buttons, state, published_at, replaced_at)
+    SELECT id, 'written', '{buttons}', 'published', app_now() - interval '{days} days', {replaced}
+    FROM official_account;"""
+ONE_BUTTON = '[{"name": "优惠", "type": "click", "key": "words:优惠券"}]'
+
 PLANTS: dict[str, tuple[str, str]] = {
+    "mn01_one_menu_in_force": (
+        "DROP INDEX uq_menu_version_in_force",
+        "".join(MENU.format(buttons=ONE_BUTTON, days=days, replaced="NULL") for days in (1, 2)),
+    ),
+    "mn02_menus_are_as_the_platform_takes_them": (
+        "", MENU.format(buttons='[{"name": "优惠", "sub_button": []}]', days=1, replaced="NULL")
+    ),
     "co03_redeemed_once": (
         "", f"{REDEEMED} UPDATE coupon SET state = 'issued', uses_left = 1, ended_at = NULL WHERE seq = 1"
     ),
@@ -460,6 +473,32 @@ def test_a_check_of_redemptions_sees_the_other_ways_too(
         "GRANT UPDATE ON alliance_entry TO quanma_platform"
     )
     assert check in ruin(free, f"{REDEEMED} {plant}")
+
+
+@pytest.mark.parametrize(
+    ("plant", "check"),
+    [
+        (MENU.format(buttons=ONE_BUTTON, days=1, replaced="app_now()"), "mn01_one_menu_in_force"),
+        (
+            MENU.format(buttons=ONE_BUTTON, days=1, replaced="app_now()")
+            + MENU.format(buttons=ONE_BUTTON, days=2, replaced="NULL"),
+            "mn01_one_menu_in_force",
+        ),
+        (
+            MENU.format(buttons='[{"name": "一二三四五六", "type": "view"}]', days=1, replaced="NULL"),
+            "mn02_menus_are_as_the_platform_takes_them",
+        ),
+        (
+            MENU.format(buttons='[{"name": "优惠", "type": "click", "sub_button": [{}]}]', days=1, replaced="NULL"),
+            "mn02_menus_are_as_the_platform_takes_them",
+        ),
+    ],
+)
+def test_a_check_of_menus_sees_the_other_ways_too(
+    plant: str, check: str, ruin: Callable[[str, str], dict[str, object]]
+) -> None:
+    """None in force, an older one in force, a name that is too long, an action beside children."""
+    assert check in ruin("", plant)
 
 
 BROADCAST = """

@@ -8,6 +8,8 @@ import pytest
 import requests
 from PIL import Image
 
+from tests.bot.menus.bad import BAD, GOOD
+
 from .conftest import APP_ID, QUICK, SECRET, Box, StartBox
 
 
@@ -371,25 +373,24 @@ def test_menu(box: Box) -> None:
         {"name": "更多", "sub_button": [{"type": "view", "name": "店铺", "url": "https://example.com/shops"}]},
     ]
     assert box.post("/cgi-bin/menu/create", {"button": button})["errcode"] == 0
-    assert box.get("/cgi-bin/menu/get") == {"menu": {"button": button}}
+    with_lists = [
+        button[0] | {"sub_button": []},
+        button[1] | {"sub_button": [button[1]["sub_button"][0] | {"sub_button": []}]},
+    ]
+    assert box.get("/cgi-bin/menu/get") == {"menu": {"button": with_lists}}
     assert box.look("/menu") == {"button": button}
     assert box.get("/cgi-bin/menu/delete")["errcode"] == 0
     assert box.look("/menu") == {"button": []}
 
 
-@pytest.mark.parametrize(
-    ("button", "errcode"),
-    [
-        ([], 40016),
-        ([{"type": "click", "name": "优惠", "key": "K"}] * 4, 40016),
-        ([{"type": "click", "name": "名字太长的按钮", "key": "K"}], 40018),
-        ([{"type": "poem", "name": "诗", "key": "K"}], 40017),
-        ([{"type": "click", "name": "优惠"}], 40019),
-        ([{"name": "更多", "sub_button": [{"type": "click", "name": "一", "key": "K"}] * 6}], 40023),
-    ],
-)
-def test_bad_menus(box: Box, button: list[Any], errcode: int) -> None:
+@pytest.mark.parametrize("name", BAD)
+def test_bad_menus(box: Box, name: str) -> None:
+    button, errcode, _sentence = BAD[name]
     assert box.post("/cgi-bin/menu/create", {"button": button})["errcode"] == errcode
+
+
+def test_a_menu_at_the_edge_of_every_limit(box: Box) -> None:
+    assert box.post("/cgi-bin/menu/create", {"button": GOOD})["errcode"] == 0
 
 
 def test_daily_quota_ends_at_midnight_in_beijing_and_can_be_cleared(start_box: StartBox) -> None:

@@ -88,10 +88,19 @@ def save_card() -> ResponseReturnValue:
         return _card_page(form), 422
     try:
         picture_id = int(form.data.picture) if form.data.picture else None
+        latest = cards.newest(g.session, merchant_id=g.staff.merchant_id) or _merchant()
         cards.propose(
             g.session,
             merchant_id=g.staff.merchant_id,
-            card=Card(form.data.intro, form.data.address, form.data.hours, picture_id, form.data.public_phone),
+            card=Card(
+                intro=form.data.intro,
+                address=form.data.address,
+                hours=form.data.hours,
+                picture_id=picture_id,
+                public_phone=form.data.public_phone,
+                latitude=latest.latitude,
+                longitude=latest.longitude,
+            ),
             hosts=link_hosts(current_runtime().settings.public_url),
         )
     except Invalid as refusal:

@@ -15,7 +15,9 @@ from web.operator import (
     codes,
     coupon_approvals,
     desk,
+    desk_words,
     digests,
+    directory,
     events,
     followers,
     health,
@@ -23,6 +25,7 @@ from web.operator import (
     jobs,
     ledgers,
     merchants,
+    notices,
     queues,
     quota,
     referrals,
@@ -51,6 +54,7 @@ SUBJECTS = (
     codes,
     approvals,
     coupon_approvals,
+    desk_words,
     broadcasts,
     broadcast_report,
     benefits,
@@ -58,6 +62,8 @@ SUBJECTS = (
     referrals,
     ledgers,
     digests,
+    directory,
+    notices,
     events,
     followers,
     unmatched,
@@ -75,6 +81,8 @@ SUBJECTS = (
 def register(app: Flask) -> None:
     """Add the pages and the words they use."""
     words.register(app)
+    directory.register(app)
+    notices.register(app)
     app.add_template_global(desk.here)
     app.add_template_global(spans.rows_path)
     blueprint = Blueprint("operator", __name__, url_prefix="/operator")
