@@ -3,16 +3,20 @@
 Nothing here touches the database; `bot.inbox` reads what is needed first and writes the result after.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, Final
 
-from bot import benefits, own_words, staff_links, wishes
+from bot import answering, benefits, own_words, staff_links, wishes
+from bot.answering import Answer, Answered, Situation
+from bot.book import EMPTY, Book
+from bot.context import Context, Question
 from bot.events import (
     AuthorizationCancelled,
     Event,
+    LocationMessage,
     MassSendFinished,
     MenuClicked,
     MenuScanned,
@@ -22,7 +26,21 @@ from bot.events import (
     TextMessage,
     Unsubscribed,
 )
-from bot.store import Changes, CodeSeen, Ids, Post, StoredEpisode, StoredFollower, StoredLink, StoredTrial
+from bot.store import (
+    Changes,
+    CodeSeen,
+    Ids,
+    Post,
+    StoredEpisode,
+    StoredFollower,
+    StoredLink,
+    StoredTrial,
+    Waiting,
+    no_changes,
+)
+from bot.talks import intake
+from bot.talks.intake import TalkSeen
+from bot.talks.models import Kind
 from core.clock import month_of
 from merchants import links
 from merchants.following import Episode, Fact, FactKind, Following, fold, is_same_follow
@@ -30,6 +48,7 @@ from merchants.models import EpisodeSource, FollowStatus
 from qrcodes.attribution import FORMER_MERCHANT, VOID, Credit, Owner, OwnerAt, Rules, credit, credits
 from qrcodes.models import AttributionKind, CodeKind, WelcomeVariant
 from wechat.limits import WINDOWS, WindowTrigger
+from wechat.replies import Reply, TextReply
 
 ERASE_AFTER: Final = timedelta(hours=24)
 ERASE_AFTER_SILENT_LEAVE: Final = timedelta(days=7)
@@ -67,6 +86,17 @@ class Outcome:
     """What it asks for about coupons and points."""
     benefit: str | None = None
     """What is answered to that, once it is done."""
+    answer: Answer = field(default_factory=Answer)
+    """Who answers, and with what."""
+    found: str | None = None
+    """What was looked up."""
+    said: intake.Said | None = None
+    """What went into a merchant's inbox."""
+
+    @property
+    def is_asking(self) -> bool:
+        """Whether the answer is known only once the batch's rows are there."""
+        return self.ask is not None or self.answer.lookup is not None
 
 
 @dataclass(slots=True)
@@ -79,7 +109,8 @@ class Known:
     history: tuple[list[StoredEpisode], list[Fact]] | None
     """All episodes and all facts told before, where the newest episode alone does not decide."""
     code: CodeSeen | None
-    context_merchant_id: int | None
+    context: Context | None
+    """Whom the follower talked to until then."""
     owner_at: OwnerAt
     rules: Rules
     posts: Sequence[Post] = ()
@@ -94,11 +125,21 @@ class Known:
     """The coupon of the keyword that was written."""
     waiting: Collection[int] = ()
     """Merchants whose message waits for the next time this follower turns to them."""
+    question: Question | None = None
+    """What the follower was asked last."""
+    kept: Sequence[Waiting] = ()
+    """Messages that wait for the answer to it."""
+    talks: Mapping[int, TalkSeen] = field(default_factory=dict)
+    """The follower's talks of the last days, by merchant."""
+    book: Book = EMPTY
+    account_name: str = ""
 
     @property
     def merchant_id(self) -> int | None:
         """Whose conversation it is: the owner's of the scanned code, or of the one scanned before."""
-        return self.context_merchant_id if self.code is None else self.code.owner.merchant_id
+        if self.code is not None:
+            return self.code.owner.merchant_id
+        return None if self.context is None else self.context.merchant_id
 
 
 @dataclass(slots=True)
@@ -107,6 +148,8 @@ class Effects:
     steps: list[Step] = field(default_factory=list)
     greets: int | None = None
     """The merchant whose waiting message is added after the answer."""
+    turns_to: int | None = None
+    """The merchant that can say something now: what its people wrote meanwhile goes out."""
     is_brought: bool = False
     """A fan's card led to the follow: who brought them is noted once everything that came before has been told."""
 
@@ -151,6 +194,23 @@ def trigger_of(event: Event) -> WindowTrigger | None:
             return WindowTrigger.SCAN
         case _:
             return None
+
+
+def spoken(event: Event) -> Event:
+    """The event as what it says: a menu entry that stands for words says them."""
+    match event:
+        case MenuClicked(key=key) if key.startswith(answering.MENU_WORDS):
+            said = key.removeprefix(answering.MENU_WORDS)
+            return TextMessage(
+                openid=event.openid, occurred_at=event.occurred_at, dedupe_key=event.dedupe_key, fields={}, content=said
+            )
+        case _:
+            return event
+
+
+def is_for_somebody(event: Event) -> bool:
+    """Whether somebody answers it: it was written, sent or tapped."""
+    return isinstance(event, Message | MenuClicked)
 
 
 def needs_history(fact: Fact, follower: StoredFollower, last: StoredEpisode | None) -> bool:
@@ -209,25 +269,13 @@ def apply(
         fan_number=fan_number,
     )
     if source is EpisodeSource.EVENT:
-        if not (is_stale or effects.outcome.is_forgotten):
-            effects.outcome.staff = staff_links.act(
-                event, follower.id, link=known.link, posts=known.posts, changes=changes
-            )
-            effects.outcome.granted = wishes.act(
-                event,
-                follower.id,
-                known=known.subscriptions,
-                context_merchant_id=known.merchant_id,
-                changes=changes,
-            )
-            effects.greets = _greets(event, known, effects.outcome)
-        if not effects.outcome.is_forgotten and effects.outcome.staff is None:
-            # However late it comes: what was asked at that moment is met, and only not answered any more.
-            effects.outcome.ask = benefits.asked_in(event, template_id=known.keyword_template_id)
-        _write_window(event, known, effects.outcome, inbox_id=inbox_id, changes=changes)
-        if effects.outcome.staff is None:
-            effects.outcome.variant = _welcome_variant(event, verdicts)
-        effects.is_brought = _is_brought(event, known) and not effects.outcome.is_forgotten
+        outcome = effects.outcome
+        if not outcome.is_forgotten:
+            _converse(event, known, effects, inbox_id=inbox_id, changes=changes, fan_number=fan_number)
+        _write_window(event, known, outcome, inbox_id=inbox_id, changes=changes)
+        if outcome.staff is None:
+            outcome.variant = _welcome_variant(event, verdicts)
+        effects.is_brought = _is_brought(event, known) and not outcome.is_forgotten
     if _asks_to_be_forgotten(event):
         # However late it comes: a request stays one until it is met.
         effects.steps.append(Step.ERASE_FOLLOWER)
@@ -237,9 +285,146 @@ def apply(
 def _asks_to_be_forgotten(event: Event) -> bool:
     match event:
         case TextMessage(content=content):
-            return content.strip() == ERASE_WORDS
+            return own_words.is_among(content, own_words.ERASES)
         case _:
             return isinstance(event, AuthorizationCancelled)
+
+
+def _converse(
+    event: Event,
+    known: Known,
+    effects: Effects,
+    *,
+    inbox_id: int,
+    changes: Changes,
+    fan_number: Callable[[int, int], str],
+) -> None:
+    """Do what it asks for and decide who answers. However late it comes, what was asked at that moment is met, and
+    only not answered any more."""
+    outcome, said = effects.outcome, spoken(event)
+    assert known.follower is not None  # noqa: S101
+    if not outcome.is_stale:
+        outcome.staff = staff_links.act(event, known.follower.id, link=known.link, posts=known.posts, changes=changes)
+        outcome.granted = _wish(said, known, changes)
+    if outcome.staff is None:
+        outcome.ask = benefits.asked_in(said, template_id=known.keyword_template_id)
+    outcome.answer = _answer(event, said, known, outcome, inbox_id=inbox_id)
+    _write_answer(event, known, outcome, inbox_id=inbox_id, changes=changes, fan_number=fan_number)
+    if outcome.is_stale:
+        return
+    effects.greets = _greets(event, known, outcome)
+    if trigger_of(event) is not None and outcome.staff is None and not _asks_to_be_forgotten(event):
+        effects.turns_to = _conversation(known, outcome)
+
+
+def _wish(said: Event, known: Known, changes: Changes) -> wishes.Granted | None:
+    assert known.follower is not None  # noqa: S101
+    return wishes.act(
+        said, known.follower.id, known=known.subscriptions, context_merchant_id=known.merchant_id, changes=changes
+    )
+
+
+def _answer(event: Event, said: Event, known: Known, outcome: Outcome, *, inbox_id: int) -> Answer:
+    """Who answers; of a scan nobody is asked, it has its welcome."""
+    if not is_for_somebody(event):
+        by = Answered.NONE if outcome.staff is None else Answered.STAFF
+        return Answer(by=by, merchant_id=known.merchant_id if is_scan(event) else None)
+    place = event if isinstance(event, LocationMessage) else None
+    asked = answering.Said(
+        inbox_id,
+        said.kind,
+        event.occurred_at,
+        text=said.content if isinstance(said, TextMessage) else "",
+        menu_key=event.key if isinstance(event, MenuClicked) else "",
+        latitude=None if place is None else place.latitude,
+        longitude=None if place is None else place.longitude,
+    )
+    now = Situation(
+        book=known.book,
+        account_name=known.account_name,
+        context=known.context,
+        known=known.subscriptions.shops,
+        question=known.question,
+        talks=known.talks,
+        is_stale=outcome.is_stale,
+    )
+    is_keyword = outcome.ask is not None and outcome.ask.what is benefits.Asks.KEYWORD
+    answer = answering.decide(asked, now, claimed=_claimed(said, known, outcome), has_keyword=is_keyword)
+    if is_keyword and answer.by is not Answered.KEYWORD:
+        outcome.ask = None
+    return answer
+
+
+def _claimed(said: Event, known: Known, outcome: Outcome) -> Answered | None:
+    """Who has answered already: whatever is somebody's own comes before everything else."""
+    if outcome.staff is not None:
+        return Answered.STAFF
+    if outcome.ask is not None and outcome.ask.what is not benefits.Asks.KEYWORD:
+        return Answered.BENEFIT
+    granted = outcome.granted
+    if outcome.is_stale and wishes.is_one(said):
+        # It would have been granted in time: that is nobody else's to answer.
+        granted = _wish(said, known, no_changes())
+    if granted is not None:
+        return Answered.WISH
+    is_own = isinstance(said, TextMessage) and own_words.is_one(said.content)
+    return Answered.WORD if is_own else None
+
+
+def _write_answer(
+    event: Event,
+    known: Known,
+    outcome: Outcome,
+    *,
+    inbox_id: int,
+    changes: Changes,
+    fan_number: Callable[[int, int], str],
+) -> None:
+    """Whom one talks to from now on, what one was asked, and what goes into the merchant's inbox."""
+    answer, follower = outcome.answer, known.follower
+    assert follower is not None  # noqa: S101
+    if answer.choice is not None:
+        changes["choices"].append(
+            {"inbox_id": inbox_id, "follower_id": follower.id, "merchant_id": answer.choice.merchant_id,
+             "at": event.occurred_at, "by": answer.choice.by}
+        )  # fmt: skip
+    if answer.question is not None:
+        asked = answer.question
+        changes["questions"].append(
+            {"follower_id": follower.id, "kind": asked.kind, "asked_at": asked.asked_at,
+             "expires_at": asked.expires_at, "options": asked.stored_options, "inbox_ids": asked.inbox_ids,
+             "enquiry_id": asked.enquiry_id}
+        )  # fmt: skip
+    elif answer.is_settled:
+        changes["settled_questions"].append({"id": follower.id})
+    if answer.rating is not None and answer.enquiry_id is not None:
+        _add(changes, intake.rating(enquiry_id=answer.enquiry_id, satisfaction=answer.rating, at=event.occurred_at))
+    if answer.merchant_id is None:
+        return
+    number = fan_number(answer.merchant_id, follower.id)
+    for one in known.kept if answer.passes else ():
+        _add(changes, intake.rows(intake.Said(
+            answer.merchant_id, follower.id, number, one.inbox_id, one.at, Kind.TEXT, one.text)))  # fmt: skip
+    content = intake.content_of(spoken(event)) if answer.is_for_people else None
+    if content is not None:
+        kind, text, media = content
+        by_rule = answer.rule.name if answer.rule is not None else intake.LINE
+        outcome.said = intake.Said(
+            answer.merchant_id, follower.id, number, inbox_id, event.occurred_at, kind, text, media,
+            auto=_said_by_itself(answer), auto_by=by_rule, waits=answer.waits,
+        )  # fmt: skip
+        _add(changes, intake.rows(outcome.said))
+
+
+def _said_by_itself(answer: Answer) -> Sequence[Reply]:
+    if answer.rule is not None and answer.rule.answers:
+        return answer.rule.answers
+    return (TextReply(answer.words),) if answer.words else ()
+
+
+def _add(changes: Changes, rows: Changes) -> None:
+    for name, some in rows.items():
+        changes[name].extend(some)
 
 
 def _is_brought(event: Event, known: Known) -> bool:
@@ -444,19 +629,26 @@ def _write_window(event: Event, known: Known, outcome: Outcome, *, inbox_id: int
         return
     rule = WINDOWS[trigger]
     changes["windows"].append(
-        {"inbox_id": inbox_id, "follower_id": known.follower.id, "merchant_id": known.merchant_id,
+        {"inbox_id": inbox_id, "follower_id": known.follower.id, "merchant_id": _conversation(known, outcome),
          "trigger": trigger, "opened_at": event.occurred_at, "expires_at": event.occurred_at + rule.lasts,
          "allowance": rule.messages, "wants_offers": outcome.granted is not None and outcome.granted.wants_offers}
     )  # fmt: skip
 
 
+def _conversation(known: Known, outcome: Outcome) -> int | None:
+    """Whose it is after the event: of whom somebody has just chosen, if they have."""
+    choice = outcome.answer.choice
+    return known.merchant_id if choice is None else choice.merchant_id
+
+
 def _greets(event: Event, known: Known, outcome: Outcome) -> int | None:
     """Whose waiting message fits here: the merchant's somebody has just turned to, unless it was about being left
     alone, about the staff's pages or about one's own data."""
-    if trigger_of(event) is None or known.merchant_id not in known.waiting or outcome.staff is not None:
+    merchant_id = _conversation(known, outcome)
+    if trigger_of(event) is None or merchant_id not in known.waiting or outcome.staff is not None:
         return None
     is_about_offers = outcome.granted is None or outcome.granted.wants_offers
-    return known.merchant_id if is_about_offers and not _asks_to_be_forgotten(event) else None
+    return merchant_id if is_about_offers and not _asks_to_be_forgotten(event) else None
 
 
 def _write_report(event: MassSendFinished, known: Known, changes: Changes) -> None:

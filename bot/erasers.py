@@ -11,6 +11,7 @@ import campaigns.broadcasts.erasers
 import campaigns.coupons.erasers
 import campaigns.points.erasers
 import campaigns.referrals.erasers  # noqa: F401
+import community.erasers  # noqa: F401
 from core import erasure, outbox
 from core.database import Role
 from core.outbox import Task
@@ -25,13 +26,16 @@ MOST_AT_ONCE: Final = 1_000
 
 @erasure.register
 def forget_conversation(session: Session, follower_id: int) -> None:
-    """Empty what they said and what they were answered; that something was said, and when, stays."""
+    """Empty what they said and what they were answered; that something was said, and when, stays. With whom they
+    wanted to talk goes, too."""
     session.execute(
         text("""
             UPDATE inbox_event SET body = NULL, reply = NULL
             WHERE follower_id = :id AND (body IS NOT NULL OR reply IS NOT NULL)"""),
         {"id": follower_id},
     )
+    session.execute(text("DELETE FROM context_choice WHERE follower_id = :id"), {"id": follower_id})
+    session.execute(text("DELETE FROM pending_question WHERE follower_id = :id"), {"id": follower_id})
     session.execute(
         text("""
             UPDATE dead_letter SET body = NULL

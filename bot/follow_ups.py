@@ -1,4 +1,5 @@
-"""Messages that follow a welcome: at most once each, inside the window the scan opened, whatever dies on the way.
+"""Messages that follow a welcome or a rule's first answer: at most once each, inside the window that the scan or the
+message opened, whatever dies on the way.
 
 `calling` is committed before the platform is asked. Where its answer is missing nobody knows whether the message
 went out; it then stays `unknown` and is never sent again (F16).
@@ -13,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from bot import store
 from bot.models import FollowUp, MessageState, MessageWindow
+from bot.rules import book
 from core.database import Role, rows_changed
 from core.outbox import Task, TryLater
 from core.runtime import Runtime
@@ -76,7 +78,7 @@ def _begin(session: Session, inbox_id: int, position: int, *, public_url: str) -
     """Commit to one call: from here on it counts as made. None where there is nothing to say, or not any more."""
     row = session.execute(
         text("""
-            SELECT u.id, u.welcome_id, f.openid, f.status, i.account_id, i.scene, i.event_at,
+            SELECT u.id, u.welcome_id, u.rule_id, u.position, f.openid, f.status, i.account_id, i.scene, i.event_at,
                    EXISTS (SELECT 1 FROM follow_up e JOIN message_window w ON w.inbox_id = e.inbox_id
                            WHERE e.inbox_id = u.inbox_id AND e.position < u.position
                              AND e.state IN ('planned', 'calling') AND w.expires_at > app_now()) AS has_to_wait
@@ -119,7 +121,9 @@ def _take_back(session: Session, call: _Call) -> None:
 
 
 def _words(session: Session, row: Row[Any], *, public_url: str) -> Reply | None:
-    """The welcome's words for that scan; None where its author has taken them back meanwhile."""
+    """The welcome's words for that scan, or the rule's; None where its author has taken them back meanwhile."""
+    if row.rule_id is not None:
+        return book.answer_at(session, row.rule_id, row.position)
     found = session.execute(
         select(Welcome, Picture.media_id, Picture.wechat_url)
         .outerjoin(Picture, Picture.id == Welcome.picture_id)

@@ -3,11 +3,11 @@
 from typing import Final
 
 from bot import own_words
-from bot.effects import ERASE_WORDS, Outcome
+from bot.effects import ERASE_WORDS, Outcome, spoken
 from bot.events import TextMessage
 from bot.robot import Happened, Robot
 from qrcodes import welcomes
-from wechat.replies import Reply, TextReply
+from wechat.replies import PassiveReply, Reply, TextReply, TransferReply
 
 robot: Final = Robot()
 
@@ -19,7 +19,7 @@ PRIVACY: Final = (
 ERASED: Final = "好的，您的信息正在删除，几秒后就不再保存。以后再发消息或扫码，会从一张新卡开始。"
 
 
-def reply_to(happened: Happened) -> Reply | None:
+def reply_to(happened: Happened) -> PassiveReply | None:
     """The words for an event just applied; None means `success` without words."""
     return robot.reply_to(happened)
 
@@ -54,23 +54,36 @@ def _done(outcome: Outcome) -> str | None:
         # Who asks for coupons asks for offers as well; a shop's offers come later, by themselves.
         later = granted.words if granted is not None and granted.wants_offers else ""
         return "\n".join(part for part in (outcome.benefit, later) if part)
-    return None if granted is None else granted.words
+    if granted is not None:
+        return granted.words
+    return outcome.found
 
 
-@robot.on("text")
-def answer(happened: Happened) -> Reply | None:
-    """The few words the account understands; anything else gets one friendly line."""
-    assert isinstance(happened.event, TextMessage)  # noqa: S101
+@robot.on("text", "click", "image", "voice", "video", "shortvideo", "location", "link", "unknown_message")
+def answer(happened: Happened) -> PassiveReply | None:
+    """The answer to what was written, sent or tapped, whoever had it; None where a person will answer."""
     if (done := _done(happened.outcome)) is not None:
         return TextReply(done)
-    words = happened.event.content.strip()
-    if words == ERASE_WORDS:
-        return TextReply(ERASED)
-    if words in own_words.PRIVACY:
-        return TextReply(PRIVACY)
-    if words in own_words.DESK:
-        return TextReply(f'商户和运营人员请点这里进入：<a href="{happened.desk_url}">圈码工作台</a>')
-    name = happened.account_name or "本号"
-    return TextReply(
-        f"您好，这里是{name}。扫店里的二维码，就能收到那家店的消息。想知道我们保存了什么，请回复：我的信息"
-    )
+    if (own := _own(happened)) is not None:
+        return TextReply(own)
+    given = happened.outcome.answer
+    if given.is_transferred:
+        return TransferReply()
+    if given.rule is not None and given.rule.answers:
+        return given.rule.answers[0]
+    return TextReply(given.words) if given.words else None
+
+
+def _own(happened: Happened) -> str | None:
+    """The few words that are answered whoever one talks to."""
+    said = spoken(happened.event)
+    if not isinstance(said, TextMessage):
+        return None
+    if said is happened.event and own_words.is_among(said.content, own_words.ERASES):
+        return ERASED
+    if own_words.is_among(said.content, (*own_words.PRIVACY, *own_words.ERASES)):
+        # A tap never deletes anything.
+        return f'{PRIVACY}\n要看全部或下载：<a href="{happened.privacy_url}">我的数据</a>'
+    if own_words.is_among(said.content, own_words.DESK):
+        return f'商户和运营人员请点这里进入：<a href="{happened.desk_url}">圈码工作台</a>'
+    return None

@@ -18,13 +18,17 @@ from sqlalchemy import func
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
-from bot import benefits, effects, staff_links, store, wishes
+from bot import benefits, effects, lookups, staff_links, store, wishes
+from bot.answering import Answered
 from bot.benefits import Asked
+from bot.book import Book, Keeper
+from bot.context import Asks, Question
 from bot.effects import Effects, Known, Outcome, Step
 from bot.events import Event
 from bot.handlers import reply_to
 from bot.models import DeadLetter
 from bot.robot import Happened, render
+from bot.talks import answers, intake
 from campaigns.broadcasts import hello
 from campaigns.coupons import cards
 from campaigns.referrals import binding
@@ -38,7 +42,7 @@ from merchants.models import EpisodeSource, OfficialAccount
 from qrcodes import rules, welcomes
 from qrcodes.attribution import Owner, Rules
 from qrcodes.welcomes import Message
-from wechat.replies import Reply, from_json, to_json
+from wechat.replies import PassiveReply, from_json, to_json
 
 SIGN_KINDS = tuple(
     sorted({kind.kind for kind in effects.kinds_of_events() if kind.proves_follow and kind.kind != "subscribe"})
@@ -46,6 +50,8 @@ SIGN_KINDS = tuple(
 ACCOUNT_REFRESH_S = 30.0
 DESK = "/auth/wechat"
 """Where staff who open it inside WeChat are signed in without typing."""
+PRIVACY = "/m/privacy"
+"""Where owners see all that is stored about them."""
 log = structlog.get_logger(__name__)
 
 DEAD_LETTER_KEEPS = 8_192
@@ -75,7 +81,7 @@ class _Arrival:
     is_duplicate: bool = False
     inbox_id: int = 0
     effects: Effects | None = None
-    reply: Reply | None = None
+    reply: PassiveReply | None = None
 
 
 class Inbox:
@@ -84,6 +90,7 @@ class Inbox:
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
         self._account: tuple[float, Account] | None = None
+        self._books = Keeper()
 
     @property
     def account(self) -> Account:
@@ -189,13 +196,15 @@ class Inbox:
             scanners=[a.follower.id for a in arrivals if a.follower and effects.is_scan(a.event)],
             staff_scenes={scene for a in arrivals if (scene := staff_links.scene_of(a.event)) is not None},
             writers_of_numbers=[a.follower.id for a in arrivals if a.follower and staff_links.number_in(a.event)],
-            writers_of_wishes=[
-                a.follower.id
+            writers=[a.follower.id for a in arrivals if a.follower and effects.is_for_somebody(a.event)],
+            keywords={
+                said
                 for a in arrivals
-                if a.follower and (wishes.is_one(a.event) or benefits.is_about_shops(a.event))
-            ],
-            keywords={said for a in arrivals if a.follower and (said := benefits.keyword_in(a.event)) is not None},
-            callers=[a.follower.id for a in arrivals if a.follower and effects.trigger_of(a.event)],
+                if a.follower and (said := benefits.keyword_in(effects.spoken(a.event))) is not None
+            },
+            callers={
+                a.follower.id: a.event.occurred_at for a in arrivals if a.follower and effects.trigger_of(a.event)
+            },
         )
 
     def _arrive(self, event: Event, source: EpisodeSource) -> _Arrival:
@@ -219,7 +228,8 @@ class Inbox:
         seen: store.Glimpse,
         source: EpisodeSource,
     ) -> None:
-        known = self._know(connection, arrivals, seen)
+        book = self._books.at(session, self.account.id, seen.book_version)
+        known = self._know(connection, arrivals, seen, book)
         changes = store.no_changes()
         if told_again := sum(_retold(one) for one in known):
             store.reserve_more(connection, seen.ids, told_again)
@@ -235,7 +245,7 @@ class Inbox:
                 fan_number=self.fan_number,
             )
             _write_down(session, arrival.effects.outcome.staff)
-        asking = {a.inbox_id for a in arrivals if a.effects and a.effects.outcome.ask is not None}
+        asking = {a.inbox_id for a in arrivals if a.effects and a.effects.outcome.is_asking}
         if source is EpisodeSource.EVENT:
             self._word_replies(session, arrivals, known, changes, but=asking)
         for arrival, what in zip(arrivals, known, strict=True):
@@ -247,9 +257,10 @@ class Inbox:
             )
         outbox.add_many(session, list(_owed(arrivals, known, changes)))
         outbox.add_many(session, list(_greetings(arrivals, known)), delay=hello.AFTER)
+        outbox.add_many(session, list(_hellos(arrivals, known)), delay=answers.AFTER_HELLO)
         outbox.add_many(session, list(_brought(arrivals, known)), delay=binding.AFTER)
 
-    def _know(self, connection: store.Driver, arrivals: list[_Arrival], seen: store.Glimpse) -> list[Known]:
+    def _know(self, connection: store.Driver, arrivals: list[_Arrival], seen: store.Glimpse, book: Book) -> list[Known]:
         """What is known about each event; the whole history only where the newest episode does not decide."""
         deep = [
             a.follower.id
@@ -265,6 +276,7 @@ class Inbox:
             code = codes.get((scene, at))
             return None if code is None else code.owner
 
+        kept = _kept(connection, arrivals, seen.questions)
         known = []
         for arrival in arrivals:
             follower_id = None if arrival.follower is None else arrival.follower.id
@@ -278,7 +290,7 @@ class Inbox:
                     if follower_id and is_deep
                     else None,
                     code=codes.get((effects.scene_of(arrival.event) or "", arrival.event.occurred_at)),
-                    context_merchant_id=seen.contexts.get(follower_id) if follower_id else None,
+                    context=seen.contexts.get(follower_id) if follower_id else None,
                     owner_at=owner_at,
                     posts=seen.posts.get(follower_id, ()) if follower_id else (),
                     trials=seen.trials.get(effects.scene_of(arrival.event) or "", ()),
@@ -287,14 +299,26 @@ class Inbox:
                     subscriptions=wishes.Subscriptions(seen.shops.get(follower_id, ()), follower_id in seen.opted_out)
                     if follower_id
                     else wishes.NO_SUBSCRIPTIONS,
-                    keyword_template_id=seen.keywords.get(benefits.keyword_in(arrival.event) or ""),
+                    keyword_template_id=seen.keywords.get(
+                        benefits.keyword_in(effects.spoken(arrival.event)) or "" if seen.keywords else ""
+                    ),
                     waiting={merchant_id for caller_id, merchant_id in seen.hellos if caller_id == follower_id},
+                    question=seen.questions.get(follower_id) if follower_id else None,
+                    kept=[one for one in kept if one.follower_id == follower_id],
+                    talks={
+                        merchant_id: talk
+                        for (writer_id, merchant_id), talk in seen.talks.items()
+                        if writer_id == follower_id
+                    },
+                    book=book,
+                    account_name=self.account.name,
                 )
             )
         return known
 
     def _meet(self, session: Session, connection: store.Driver, asking: Sequence[tuple[_Arrival, Known]]) -> None:
-        """Give what was asked for about coupons and points, now that the batch's own rows are there, and say so."""
+        """Give what was asked for about coupons and points, and look up what was asked, now that the batch's own rows
+        are there, and say so."""
         asked = [
             Asked(
                 arrival.inbox_id, what.follower.id, arrival.event.occurred_at, arrival.effects.outcome.ask,
@@ -303,10 +327,22 @@ class Inbox:
             for arrival, what in asking
             if what.follower is not None and arrival.effects is not None and arrival.effects.outcome.ask is not None
         ]  # fmt: skip
-        answers = benefits.act(session, asked, public_url=self._runtime.settings.public_url)
+        public_url = self._runtime.settings.public_url
+        given = benefits.act(session, asked, public_url=public_url)
+        looked_up = lookups.act(
+            session,
+            [
+                lookups.Asked(a.inbox_id, what.follower.id, a.event.occurred_at, a.effects.outcome.answer.lookup)
+                for a, what in asking
+                if what.follower is not None and a.effects is not None and a.effects.outcome.answer.lookup is not None
+            ],
+            account_id=self.account.id,
+            public_url=public_url,
+        )
         for arrival, _ in asking:
             if arrival.effects is not None:
-                arrival.effects.outcome.benefit = answers.get(arrival.inbox_id)
+                arrival.effects.outcome.benefit = given.get(arrival.inbox_id)
+                arrival.effects.outcome.found = looked_up.get(arrival.inbox_id)
         self._word_replies(session, [a for a, _ in asking], [what for _, what in asking], store.no_changes())
         rows = [
             {"id": a.inbox_id, "month": month_of(a.event.occurred_at), "reply": to_json(a.reply)}
@@ -349,6 +385,7 @@ class Inbox:
                     self.account.name,
                     page_url=self._page_url(outcome),
                     desk_url=f"{self._runtime.settings.public_url}{DESK}",
+                    privacy_url=f"{self._runtime.settings.public_url}{PRIVACY}",
                     coupon=self._coupon(outcome, chosen, offered),
                 )
             )
@@ -360,6 +397,7 @@ class Inbox:
                 for welcome in chosen
                 if welcome.position > 0 and welcome.id is not None
             )  # fmt: skip
+            changes["follow_ups"].extend(_rest_of_rule(arrival, what.follower.id, outcome))
 
     def _coupon(
         self, outcome: Outcome, chosen: Sequence[Message], offered: Mapping[int, cards.Card]
@@ -389,6 +427,7 @@ class Inbox:
             "scene": effects.scene_of(event),
             "body": None if is_forgotten else dict(event.fields),
             "reply": None if arrival.reply is None else to_json(arrival.reply),
+            **(_answered(arrival) if source is EpisodeSource.EVENT else {}),
         }
 
 
@@ -420,6 +459,39 @@ def _write_down(session: Session, answer: staff_links.Answer | None) -> None:
         audit.record(session, actor_kind="follower", actor_id=who, action="sign_in.refused", subject=link)
 
 
+def _kept(
+    connection: store.Driver, arrivals: Iterable[_Arrival], questions: Mapping[int, Question]
+) -> list[store.Waiting]:
+    """The messages that wait until their writer has said for which shop they are, where that may be said now."""
+    wanted = [
+        inbox_id
+        for a in arrivals
+        if a.follower and effects.is_for_somebody(a.event) and (question := questions.get(a.follower.id)) is not None
+        if question.kind is Asks.MERCHANT and question.is_open(a.event.occurred_at)
+        for inbox_id in question.inbox_ids
+    ]
+    return store.waiting(connection, wanted) if wanted else []
+
+
+def _answered(arrival: _Arrival) -> dict[str, Any]:
+    """Who had the answer, by which rule, in whose conversation."""
+    if arrival.effects is None:
+        return {"answered_by": Answered.NONE}
+    outcome = arrival.effects.outcome
+    by, rule = outcome.answer.by, outcome.answer.rule
+    if by is Answered.NONE and arrival.reply is not None:
+        by = Answered.WELCOME
+    return {"answered_by": by, "rule_id": rule and rule.id, "merchant_id": outcome.answer.merchant_id}
+
+
+def _rest_of_rule(arrival: _Arrival, follower_id: int, outcome: Outcome) -> Iterable[dict[str, Any]]:
+    """What a rule says after its first answer."""
+    rule = outcome.answer.rule
+    for position in range(1, len(rule.answers) if rule is not None else 0):
+        yield {"inbox_id": arrival.inbox_id, "follower_id": follower_id, "rule_id": rule and rule.id,
+               "position": position}  # fmt: skip
+
+
 def _retold(known: Known) -> int:
     """How many episodes and attributions a history that is told again may hold beyond one of each."""
     return 0 if known.history is None else 1 + len(known.history[0]) + len(known.history[1])
@@ -438,6 +510,8 @@ def _owed(arrivals: Iterable[_Arrival], known: Iterable[Known], changes: store.C
             yield outbox.row(
                 kind=step, dedupe_key=f"{step}:{arrival.inbox_id}", payload=_payload(step, what.follower.id)
             )
+        if arrival.effects.outcome.said is not None:
+            yield from intake.owed(arrival.effects.outcome.said)
     for row in changes["follow_ups"]:
         yield outbox.row(
             kind="send_follow_up",
@@ -445,6 +519,16 @@ def _owed(arrivals: Iterable[_Arrival], known: Iterable[Known], changes: store.C
             dedupe_key=f"follow_up:{row['inbox_id']}:{row['position']}",
             payload={"inbox_id": row["inbox_id"], "position": row["position"]},
         )
+
+
+def _hellos(arrivals: Iterable[_Arrival], known: Iterable[Known]) -> Iterable[dict[str, Any]]:
+    """Outbox rows for the answers of a merchant's people that waited until somebody turned to it again."""
+    for arrival, what in zip(arrivals, known, strict=True):
+        if arrival.effects is None or arrival.effects.turns_to is None:
+            continue
+        talk = what.talks.get(arrival.effects.turns_to)
+        if talk is not None and talk.waiting_out:
+            yield answers.hello_row(talk_id=talk.talk_id, inbox_id=arrival.inbox_id)
 
 
 def _greetings(arrivals: Iterable[_Arrival], known: Iterable[Known]) -> Iterable[dict[str, Any]]:

@@ -20,7 +20,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from core.database import Base
@@ -43,6 +43,8 @@ class InboxEvent(Base):
         UniqueConstraint("account_id", "dedupe_key", "month"),
         Index("ix_inbox_event_follower_id_event_at", "follower_id", "event_at"),
         Index("ix_inbox_event_body", "received_at", postgresql_where=text("body IS NOT NULL")),
+        Index("ix_inbox_event_rule_id", "rule_id", "event_at", postgresql_where=text("rule_id IS NOT NULL")),
+        CheckConstraint("rule_id IS NULL OR answered_by = 'rule'", name="rule"),
         {"postgresql_partition_by": "RANGE (month)"},
     )
 
@@ -60,6 +62,69 @@ class InboxEvent(Base):
     scene: Mapped[str | None] = mapped_column(Text, info=PLAIN)
     body: Mapped[dict[str, Any] | None] = mapped_column(JSONB, info=CHAT)
     reply: Mapped[dict[str, Any] | None] = mapped_column(JSONB, info=CHAT)
+    answered_by: Mapped[str | None] = mapped_column(Text, info=PLAIN)
+    """Who had the answer (`answering.Answered`); None for what came before anybody noted it."""
+    rule_id: Mapped[int | None] = mapped_column(BigInteger)
+    """The rule that answered. It may be gone by now."""
+    merchant_id: Mapped[int | None] = mapped_column(BigInteger)
+    """Whose conversation it was; None for the platform's."""
+
+
+class ContextChoice(Base):
+    """Somebody said whom they talk to: a merchant, or (None) the platform. One event makes at most one choice."""
+
+    __tablename__ = "context_choice"
+    __table_args__ = (
+        CheckConstraint("by IN ('name', 'number', 'menu', 'only')", name="by"),
+        CheckConstraint("merchant_id IS NOT NULL OR by IN ('name', 'menu')", name="merchant"),
+        Index("ix_context_choice_follower_id_at", "follower_id", "at"),
+        Index("ix_context_choice_at", "at"),
+    )
+
+    inbox_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    follower_id: Mapped[int] = mapped_column(ForeignKey("follower.id"))
+    merchant_id: Mapped[int | None] = mapped_column(ForeignKey("merchant.id"))
+    at: Mapped[datetime] = mapped_column(Timestamp)
+    by: Mapped[str] = mapped_column(Text, info=PLAIN)
+
+
+class PendingQuestion(Base):
+    """The last question somebody was asked: a bare number answers it while it is open, and it is not asked again.
+
+    `options` are the numbered shops; `inbox_ids` the messages that wait for the answer.
+    """
+
+    __tablename__ = "pending_question"
+    __table_args__ = (
+        CheckConstraint("kind IN ('merchant', 'satisfaction')", name="kind"),
+        CheckConstraint("(kind = 'satisfaction') = (enquiry_id IS NOT NULL)", name="enquiry"),
+        CheckConstraint("expires_at <= asked_at + interval '24 hours'", name="a_day"),
+        CheckConstraint("jsonb_typeof(options) = 'array'", name="options"),
+        Index("ix_pending_question_expires_at", "expires_at"),
+    )
+
+    follower_id: Mapped[int] = mapped_column(ForeignKey("follower.id"), primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column(Text, info=PLAIN)
+    asked_at: Mapped[datetime] = mapped_column(Timestamp)
+    expires_at: Mapped[datetime] = mapped_column(Timestamp)
+    options: Mapped[list[dict[str, Any]]] = mapped_column(
+        JSONB,
+        server_default=text("'[]'"),
+        info=personal("understanding the number that answers a question", "2 days, or erasure if earlier"),
+    )
+    inbox_ids: Mapped[list[int]] = mapped_column(ARRAY(BigInteger), server_default=text("'{}'"), info=PLAIN)
+    enquiry_id: Mapped[int | None] = mapped_column(BigInteger)
+    put_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
+    """When it was written down; `asked_at` is the moment of the message that made us ask."""
+
+
+class AnswerBook(Base):
+    """A number that rises with every change of what answers are made of: rules, desks, whom one can talk to."""
+
+    __tablename__ = "answer_book"
+
+    account_id: Mapped[int] = mapped_column(ForeignKey(ACCOUNT_FK), primary_key=True, autoincrement=False)
+    version: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))
 
 
 class DeadLetter(Base):
@@ -109,13 +174,14 @@ class MessageState(StrEnum):
 
 
 class FollowUp(Base):
-    """One customer-service message owed after a reply. `calling` is committed before the call; an outcome nobody
-    knows stays `unknown` and is never sent again."""
+    """One customer-service message owed after a reply, of a welcome or of a rule. `calling` is committed before the
+    call; an outcome nobody knows stays `unknown` and is never sent again."""
 
     __tablename__ = "follow_up"
     __table_args__ = (
         UniqueConstraint("inbox_id", "position"),
         CheckConstraint("state IN ('planned', 'calling', 'sent', 'refused', 'unknown', 'skipped')", name="state"),
+        CheckConstraint("num_nonnulls(welcome_id, rule_id) = 1", name="of"),
         Index("ix_follow_up_follower_id", "follower_id"),
         Index("ix_follow_up_calling", "calling_at", postgresql_where=text("state = 'calling'")),
     )
@@ -123,7 +189,8 @@ class FollowUp(Base):
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     inbox_id: Mapped[int] = mapped_column(BigInteger)
     follower_id: Mapped[int] = mapped_column(ForeignKey("follower.id"))
-    welcome_id: Mapped[int] = mapped_column(ForeignKey("welcome.id"))
+    welcome_id: Mapped[int | None] = mapped_column(ForeignKey("welcome.id"))
+    rule_id: Mapped[int | None] = mapped_column(ForeignKey("reply_rule.id"))
     position: Mapped[int] = mapped_column(SmallInteger)
     state: Mapped[str] = mapped_column(Text, server_default=MessageState.PLANNED, info=PLAIN)
     calling_at: Mapped[datetime | None] = mapped_column(Timestamp)

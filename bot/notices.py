@@ -136,18 +136,22 @@ def words(notice: StaffNotice) -> str:
     else:
         what = f"“{notice.subject}”的欢迎语" if notice.subject else "本店的欢迎语"
     match NoticeKind(notice.kind):
-        case NoticeKind.APPROVED if notice.cause.startswith(notices.SLOGAN):
-            return f"{what}通过了，再下载的海报会印上它。"
-        case NoticeKind.APPROVED if notice.cause.startswith(notices.BROADCAST):
-            return f"{what}通过了，到时间就会发出。"
         case NoticeKind.APPROVED:
-            return f"{what}通过了，客人现在就会看到。"
+            return f"{what}通过了，{_from_now_on(notice)}。"
         case NoticeKind.REFUSED:
             return f"{what}没有通过：{notice.reason}"
         case NoticeKind.EXPIRING:
             return f"临时二维码“{notice.subject}”还有 {notice.days} 天到期，到期后扫了没有反应。"
         case NoticeKind.FIRST_FAN:
             return f"今天的第一位新粉丝来了，扫的是“{notice.subject}”。"
+        case NoticeKind.TALK_WAITS:
+            return f"客人 {notice.subject} 在等您回复。"
+
+
+def _from_now_on(notice: StaffNotice) -> str:
+    if notice.cause.startswith(notices.SLOGAN):
+        return "再下载的海报会印上它"
+    return "到时间就会发出" if notice.cause.startswith(notices.BROADCAST) else "客人现在就会看到"
 
 
 def tell_of_ending_codes(session: Session, now: datetime) -> None:

@@ -17,7 +17,11 @@ TEXTS_KEPT: Final = timedelta(days=30)
 WINDOWS_KEPT: Final = timedelta(days=40)
 NOTICES_KEPT: Final = timedelta(days=90)
 LINKS_KEPT: Final = timedelta(days=1)
+CHOICES_KEPT: Final = timedelta(days=7)
+"""Long past the time in which a conversation still counts as one, with room for events that come late."""
+QUESTIONS_KEPT: Final = timedelta(days=1)
 LISTS_KEPT: Final = timedelta(days=7)
+READS_KEPT: Final = timedelta(days=400)
 ROWS_AT_ONCE: Final = 5_000
 """Rows of one transaction: few enough that nobody waits behind it."""
 
@@ -33,6 +37,12 @@ _RULES: Final = {
     "windows": """
         DELETE FROM message_window
         WHERE inbox_id IN (SELECT inbox_id FROM message_window WHERE expires_at < :windows LIMIT :most)""",
+    "choices of whom to talk to": """
+        DELETE FROM context_choice
+        WHERE inbox_id IN (SELECT inbox_id FROM context_choice WHERE at < :choices LIMIT :most)""",
+    "questions nobody answered": """
+        DELETE FROM pending_question
+        WHERE follower_id IN (SELECT follower_id FROM pending_question WHERE expires_at < :questions LIMIT :most)""",
     "sessions": """
         DELETE FROM login_session
         WHERE id IN (SELECT id FROM login_session WHERE expires_at < :now LIMIT :most)""",
@@ -74,6 +84,15 @@ _RULES: Final = {
         UPDATE referral SET address_hash = NULL
         WHERE invitee_id IN (SELECT invitee_id FROM referral
                              WHERE at < :notices AND address_hash IS NOT NULL LIMIT :most)""",
+    # That they were read stays counted.
+    "who has read notices": """
+        WITH old AS (SELECT notice_id, follower_id FROM notice_read WHERE at < :reads LIMIT :most),
+        kept AS (
+            UPDATE notice n SET forgotten_reads = forgotten_reads + old.readers
+            FROM (SELECT notice_id, count(*) AS readers FROM old GROUP BY notice_id ORDER BY notice_id) old
+            WHERE n.id = old.notice_id)
+        DELETE FROM notice_read r USING old
+        WHERE r.notice_id = old.notice_id AND r.follower_id = old.follower_id""",
     # Their files go with them.
     "long jobs": """
         DELETE FROM long_job
@@ -96,9 +115,12 @@ def forget_old(runtime: Runtime, task: Task) -> None:  # noqa: ARG001
         "texts": now - TEXTS_KEPT,
         "windows": now - WINDOWS_KEPT,
         "links": now - LINKS_KEPT,
+        "choices": now - CHOICES_KEPT,
+        "questions": now - QUESTIONS_KEPT,
         "notices": now - NOTICES_KEPT,
         "lists": now - LISTS_KEPT,
         "calls": now - nonces.KEPT,
+        "reads": now - READS_KEPT,
         "most": ROWS_AT_ONCE,
     }
     for name, rule in _RULES.items():

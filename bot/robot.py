@@ -16,7 +16,7 @@ from werobot.robot import BaseRoBot
 from bot.effects import Outcome, kinds_of_events
 from bot.events import Event
 from qrcodes.welcomes import Card, Message
-from wechat.replies import ImageReply, NewsReply, Reply, TextReply
+from wechat.replies import ImageReply, NewsReply, PassiveReply, TextReply, TransferReply
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +34,8 @@ class Happened:
     """The public page of the scanned code; empty where the scan was nobody's."""
     desk_url: str
     """Where staff come in."""
+    privacy_url: str
+    """Where one sees what is stored about oneself."""
     coupon: Card | None = None
     """What the welcome offers, as far as it can be taken now."""
 
@@ -42,7 +44,7 @@ class Happened:
         return self.event.kind
 
 
-Handler = Callable[[Happened], Reply | None]
+Handler = Callable[[Happened], PassiveReply | None]
 
 
 class Robot(BaseRoBot):  # type: ignore[misc]  # werobot has no types
@@ -63,10 +65,10 @@ class Robot(BaseRoBot):  # type: ignore[misc]  # werobot has no types
 
         return register
 
-    def reply_to(self, happened: Happened) -> Reply | None:
+    def reply_to(self, happened: Happened) -> PassiveReply | None:
         """The words of the first handler that has any."""
         for handler, _ in self.get_handlers(happened.type):
-            reply: Reply | None = handler(happened)
+            reply: PassiveReply | None = handler(happened)
             if reply is not None:
                 return reply
         return None
@@ -80,7 +82,7 @@ def _cdata(value: str) -> str:
     return value.replace("]]>", SAFE_END)
 
 
-def render(event: Event, original_id: str, reply: Reply) -> str:
+def render(event: Event, original_id: str, reply: PassiveReply) -> str:
     """The passive reply as XML, addressed to the event's sender; CreateTime is the event's own."""
     address: dict[str, Any] = {
         "source": original_id,
@@ -97,4 +99,6 @@ def render(event: Event, original_id: str, reply: Reply) -> str:
             shape.add_article(
                 shapes.Article(_cdata(reply.title), _cdata(reply.description), _cdata(reply.picurl), _cdata(reply.url))
             )
+        case TransferReply():
+            shape = shapes.TransferCustomerServiceReply(**address)
     return str(shape.render()).strip()

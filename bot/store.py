@@ -7,12 +7,15 @@ Rows travel as one JSON document per statement and come out of `jsonb_to_records
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import orjson
 import psycopg
 from sqlalchemy.orm import Session
 
+from bot.context import Asks, Context, Question
+from bot.talks import intake
+from bot.talks.intake import TalkSeen
 from campaigns.broadcasts.mute import Shop
 from core.clock import month_of
 from merchants.following import Episode, Fact, FactKind
@@ -221,15 +224,36 @@ _CODES = """
     JOIN merchant m ON m.id = o.merchant_id
     JOIN community ON community.id = m.community_id"""
 
+# Whom somebody talks to at a moment: the latest of what they scanned, said they want, and wrote to. A message window
+# is open for as long as a conversation counts. What they were asked last comes along.
 _CONTEXTS = """
-    SELECT w.follower_id, s.merchant_id
+    SELECT w.follower_id,
+           CASE WHEN is_chosen THEN choice.merchant_id ELSE told.merchant_id END,
+           CASE WHEN choice.merchant_id IS NOT DISTINCT FROM told.merchant_id OR is_chosen THEN choice.at END,
+           choice.at IS NOT NULL OR told.at IS NOT NULL,
+           q.kind, q.asked_at, q.expires_at, q.options, q.inbox_ids, q.enquiry_id
     FROM jsonb_to_recordset(%(wanted)s) AS w(follower_id bigint, at timestamptz)
+    LEFT JOIN LATERAL (
+        SELECT c.merchant_id, c.at, c.inbox_id FROM context_choice c
+        WHERE c.follower_id = w.follower_id AND c.at <= w.at AND c.at > w.at - %(lasts)s
+        ORDER BY c.at DESC, c.inbox_id DESC LIMIT 1) choice ON true
+    LEFT JOIN LATERAL (
+        SELECT * FROM (
+            (SELECT merchant_id, scanned_at AS at, inbox_id FROM scan
+             WHERE scan.follower_id = w.follower_id AND scan.merchant_id IS NOT NULL
+               AND scan.scanned_at <= w.at AND scan.scanned_at > w.at - %(lasts)s
+               AND scan.month BETWEEN %(first_month)s AND %(last_month)s
+             ORDER BY scan.scanned_at DESC LIMIT 1)
+            UNION ALL
+            (SELECT merchant_id, opened_at, inbox_id FROM message_window m
+             WHERE m.follower_id = w.follower_id AND m.merchant_id IS NOT NULL AND m.trigger = 'message'
+               AND m.opened_at <= w.at AND m.expires_at > w.at
+             ORDER BY m.expires_at DESC, m.inbox_id DESC LIMIT 1)) either
+        ORDER BY at DESC, inbox_id DESC LIMIT 1) told ON true
     CROSS JOIN LATERAL (
-        SELECT merchant_id FROM scan
-        WHERE scan.follower_id = w.follower_id AND scan.merchant_id IS NOT NULL
-          AND scan.scanned_at <= w.at AND scan.scanned_at > w.at - %(lasts)s
-          AND scan.month BETWEEN %(first_month)s AND %(last_month)s
-        ORDER BY scan.scanned_at DESC LIMIT 1) s"""
+        SELECT choice.at IS NOT NULL AND (told.at IS NULL OR (choice.at, choice.inbox_id) >= (told.at, told.inbox_id))
+    ) AS latest(is_chosen)
+    LEFT JOIN pending_question q ON q.follower_id = w.follower_id"""
 
 _POSTS = f"""
     SELECT i.follower_id, i.merchant_id, i.bound_at, least(i.unbound_at, staff.disabled_at),
@@ -271,7 +295,12 @@ _HELLOS = """
 _IDS = """
     SELECT ARRAY(SELECT nextval('inbox_event_id_seq') FROM generate_series(1, %(inbox)s)),
            ARRAY(SELECT nextval('follow_episode_id_seq') FROM generate_series(1, %(history)s)),
-           ARRAY(SELECT nextval('attribution_id_seq') FROM generate_series(1, %(history)s))"""
+           ARRAY(SELECT nextval('attribution_id_seq') FROM generate_series(1, %(history)s)),
+           (SELECT version FROM answer_book WHERE account_id = %(account)s)"""
+
+_WAITING = """
+    SELECT id, follower_id, event_at, body->>'Content' FROM inbox_event
+    WHERE id = ANY(%(ids)s) AND kind = 'text' AND body IS NOT NULL ORDER BY event_at, id"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -295,8 +324,13 @@ class Glimpse:
     """Each follower's newest episode."""
     codes: dict[tuple[str, datetime], CodeSeen]
     """Whose code each scene was at each moment; scenes that were nobody's are missing."""
-    contexts: dict[int, int]
-    """The merchant each follower last scanned before a message: whose conversation it is."""
+    contexts: dict[int, Context]
+    """Whom each follower talked to at the moment of a message; who talked to nobody is missing."""
+    questions: dict[int, Question]
+    """What each of them was asked last."""
+    talks: dict[tuple[int, int], TalkSeen]
+    """Their talks of the last days, by follower and merchant."""
+    book_version: int
     posts: dict[int, list[Post]]
     """Where each follower who scanned something works or has worked."""
     trials: dict[str, list[StoredTrial]]
@@ -304,7 +338,7 @@ class Glimpse:
     links: list[StoredLink]
     """The staff codes that were scanned, or whose number somebody may be writing."""
     shops: dict[int, list[Shop]]
-    """The merchants whose fan each writer of a wish is, by first touch."""
+    """The merchants whose fan each writer is, by first touch."""
     opted_out: set[int]
     """Who of them wants no merchant's broadcasts."""
     keywords: dict[str, int]
@@ -324,6 +358,9 @@ class Ids:
     attributions: list[int]
 
 
+NOBODY: Final[Mapping[int, datetime]] = {}
+
+
 def glimpse(
     connection: Driver,
     account_id: int,
@@ -335,14 +372,15 @@ def glimpse(
     scanners: Sequence[int] = (),
     staff_scenes: Collection[str] = (),
     writers_of_numbers: Sequence[int] = (),
-    writers_of_wishes: Sequence[int] = (),
+    writers: Sequence[int] = (),
     keywords: Collection[str] = (),
-    callers: Sequence[int] = (),
+    callers: Mapping[int, datetime] = NOBODY,
 ) -> Glimpse:
     """Read what a batch needs in one round trip. `keys` maps dedupe keys to the month the event belongs to.
 
-    `scanners` scanned something; `staff_scenes` are those of staff codes; writers of numbers wrote two digits, and of
-    wishes what may be one; `keywords` may be those of coupons; `callers` did what opens a window.
+    `scanners` scanned something; `staff_scenes` are those of staff codes; writers of numbers wrote two digits;
+    `writers` wrote or tapped what somebody answers; `keywords` may be those of coupons; `callers` did what opens a
+    window.
     """
     given = {
         "account": account_id,
@@ -360,16 +398,23 @@ def glimpse(
         links = None
         if staff_scenes or writers_of_numbers:
             links = connection.execute(_LINKS, {"scenes": list(staff_scenes), "ids": list(writers_of_numbers)})
-        shops = connection.execute(_SHOPS, {"ids": list(writers_of_wishes)}) if writers_of_wishes else None
+        shops = connection.execute(_SHOPS, {"ids": list(writers)}) if writers else None
+        talks = _read_talks(connection, callers) if callers else None
         templates = connection.execute(_KEYWORDS, {"keywords": list(keywords)}) if keywords else None
         hellos = connection.execute(_HELLOS, {"ids": list(callers)}) if callers else None
-        ids = connection.execute(_IDS, {"inbox": len(keys), "history": len(keys)})
+        ids = connection.execute(_IDS, {"inbox": len(keys), "history": len(keys), "account": account_id})
+    spoken_to = contexts.fetchall() if contexts else []
+    reserved = ids.fetchone()
+    assert reserved is not None  # noqa: S101
     subscriptions = shops.fetchall() if shops else []
     return Glimpse(
         taken_in={row[0]: TakenIn(*row[1:]) for row in taken_in},
         last={row[0]: _episode(row) for row in last or ()},
         codes=_codes(codes) if codes else {},
-        contexts={row[0]: row[1] for row in contexts or ()},
+        contexts={row[0]: Context(row[1], row[2]) for row in spoken_to if row[3]},
+        questions={row[0]: _question(row[4:]) for row in spoken_to if row[4] is not None},
+        talks=intake.seen(talks or ()),
+        book_version=reserved[3] or 0,
         posts=_grouped((row[0], Post(*row[1:])) for row in posts or ()),
         trials=_grouped((row[0], StoredTrial(*row[1:])) for row in trials or ()),
         links=[_link(row) for row in links or ()],
@@ -377,7 +422,7 @@ def glimpse(
         opted_out={row[0] for row in subscriptions if row[4]},
         keywords={row[0]: row[1] for row in templates or ()},
         hellos={(row[0], row[1]) for row in hellos or ()},
-        ids=_reserved(ids),
+        ids=_reserved(reserved),
     )
 
 
@@ -419,6 +464,32 @@ def _read_contexts(connection: Driver, messages: Mapping[int, datetime]) -> psyc
         "last_month": month_of(max(messages.values())),
     }
     return connection.execute(_CONTEXTS, given)
+
+
+def _question(row: tuple[Any, ...]) -> Question:
+    kind, asked_at, expires_at, options, inbox_ids, enquiry_id = row
+    shops = tuple(Shop(one["id"], one["name"], is_muted=False) for one in options)
+    return Question(Asks(kind), asked_at, expires_at, shops, tuple(inbox_ids), enquiry_id)
+
+
+def _read_talks(connection: Driver, callers: Mapping[int, datetime]) -> psycopg.Cursor[tuple[Any, ...]]:
+    given = {"ids": list(callers), "since": min(callers.values()) - intake.SEEN_FOR}
+    return connection.execute(intake.SEEN, given)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A message that waits until its writer has said for which shop it is."""
+
+    inbox_id: int
+    follower_id: int
+    at: datetime
+    text: str
+
+
+def waiting(connection: Driver, inbox_ids: Collection[int]) -> list[Waiting]:
+    """Those messages, as far as they are still kept."""
+    return [Waiting(*row) for row in connection.execute(_WAITING, {"ids": list(inbox_ids)}) if row[3] is not None]
 
 
 def codes_at(
@@ -469,15 +540,15 @@ def told_facts(connection: Driver, follower_ids: Sequence[int], sign_kinds: Sequ
 
 def reserve_more(connection: Driver, ids: Ids, history: int) -> None:
     """Add as many ids of episodes and attributions as a history that is told again may need."""
-    more = _reserved(connection.execute(_IDS, {"inbox": 0, "history": history}))
+    row = connection.execute(_IDS, {"inbox": 0, "history": history, "account": None}).fetchone()
+    assert row is not None  # noqa: S101
+    more = _reserved(row)
     ids.episodes += more.episodes
     ids.attributions += more.attributions
 
 
-def _reserved(rows: psycopg.Cursor[tuple[Any, ...]]) -> Ids:
-    row = rows.fetchone()
-    assert row is not None  # noqa: S101
-    inbox, episodes, attributions = row
+def _reserved(row: tuple[Any, ...]) -> Ids:
+    inbox, episodes, attributions, _ = row
     # Of two events of a batch the one that came first gets the smaller number.
     return Ids(inbox[::-1], episodes, attributions)
 
@@ -492,10 +563,12 @@ _CHANGE_EPISODES = """
 _WRITES: dict[str, str] = {
     "inbox": """
         INSERT INTO inbox_event (id, month, account_id, dedupe_key, source, kind, event_at, follower_id, scene, body,
-            reply)
-        SELECT id, month, account_id, dedupe_key, source, kind, event_at, follower_id, scene, body, reply
+            reply, answered_by, rule_id, merchant_id)
+        SELECT id, month, account_id, dedupe_key, source, kind, event_at, follower_id, scene, body, reply,
+            answered_by, rule_id, merchant_id
         FROM jsonb_to_recordset(%(rows)s) AS r(id bigint, month date, account_id smallint, dedupe_key text, source text,
-            kind text, event_at timestamptz, follower_id bigint, scene text, body jsonb, reply jsonb)""",
+            kind text, event_at timestamptz, follower_id bigint, scene text, body jsonb, reply jsonb, answered_by text,
+            rule_id bigint, merchant_id bigint)""",
     "followers": """
         UPDATE follower f SET openid = r.openid, status = r.status, state_as_of = r.as_of,
             erase_due_at = r.erase_due_at, erased_at = r.erased_at, first_seen_at = least(f.first_seen_at, r.seen_at),
@@ -584,10 +657,26 @@ _WRITES: dict[str, str] = {
             total integer, filtered integer, sent integer, errors integer)
         ON CONFLICT (msg_id) DO NOTHING""",
     "follow_ups": """
-        INSERT INTO follow_up (inbox_id, follower_id, welcome_id, position)
-        SELECT inbox_id, follower_id, welcome_id, position
-        FROM jsonb_to_recordset(%(rows)s) AS r(inbox_id bigint, follower_id bigint, welcome_id bigint,
+        INSERT INTO follow_up (inbox_id, follower_id, welcome_id, rule_id, position)
+        SELECT inbox_id, follower_id, welcome_id, rule_id, position
+        FROM jsonb_to_recordset(%(rows)s) AS r(inbox_id bigint, follower_id bigint, welcome_id bigint, rule_id bigint,
             position smallint)""",
+    "choices": """
+        INSERT INTO context_choice (inbox_id, follower_id, merchant_id, at, by)
+        SELECT inbox_id, follower_id, merchant_id, at, by
+        FROM jsonb_to_recordset(%(rows)s) AS r(inbox_id bigint, follower_id bigint, merchant_id bigint, at timestamptz,
+            by text)""",
+    "settled_questions": "DELETE FROM pending_question WHERE follower_id = ANY(%(ids)s)",
+    "questions": """
+        INSERT INTO pending_question (follower_id, kind, asked_at, expires_at, options, inbox_ids, enquiry_id)
+        SELECT follower_id, kind, asked_at, expires_at, options,
+            ARRAY(SELECT value::bigint FROM jsonb_array_elements_text(inbox_ids)), enquiry_id
+        FROM jsonb_to_recordset(%(rows)s) AS r(follower_id bigint, kind text, asked_at timestamptz,
+            expires_at timestamptz, options jsonb, inbox_ids jsonb, enquiry_id bigint)
+        ON CONFLICT (follower_id) DO UPDATE SET kind = excluded.kind, asked_at = excluded.asked_at,
+            expires_at = excluded.expires_at, options = excluded.options, inbox_ids = excluded.inbox_ids,
+            enquiry_id = excluded.enquiry_id""",
+    **intake.WRITES,
 }
 """In the order in which they must run: an open episode is closed before the next one opens."""
 

@@ -19,6 +19,13 @@ _SHOP: Final = "(SELECT name FROM merchant m WHERE m.id = t.merchant_id) AS shop
 _STORED: Final[dict[str, str]] = {
     "me": "SELECT openid, status, first_seen_at, last_seen_at FROM follower t WHERE id = :me",
     "birthday": "SELECT birth_month, birth_day, consented_at FROM owner_profile t WHERE follower_id = :me",
+    "home": """
+        SELECT (SELECT name FROM community c WHERE c.id = t.community_id) AS community,
+               (SELECT name FROM building b WHERE b.id = t.building_id) AS building, chosen_at
+        FROM owner_home t WHERE follower_id = :me""",
+    "notices_opened": """
+        SELECT (SELECT title FROM notice n WHERE n.id = t.notice_id) AS notice, at FROM notice_read t
+        WHERE follower_id = :me ORDER BY at""",
     "signed_in_browsers": """
         SELECT created_at, last_seen_at, expires_at FROM owner_session t WHERE follower_id = :me ORDER BY id""",
     "follows": "SELECT started_at, ended_at, source FROM follow_episode t WHERE follower_id = :me ORDER BY id",
@@ -30,6 +37,8 @@ _STORED: Final[dict[str, str]] = {
         WHERE follower_id = :me ORDER BY first_touch_at""",
     "shops_tags": f"SELECT {_SHOP}, tag FROM fan_tag t WHERE follower_id = :me ORDER BY merchant_id, tag",
     "chat": "SELECT kind, event_at, body, reply FROM inbox_event t WHERE follower_id = :me ORDER BY id",
+    "talked_to": f"SELECT {_SHOP}, at, by FROM context_choice t WHERE follower_id = :me ORDER BY inbox_id",
+    "asked_whom_they_mean": "SELECT kind, options, asked_at FROM pending_question t WHERE follower_id = :me",
     "wants_no_news_since": "SELECT at FROM opt_out t WHERE follower_id = :me",
     "news_sent": f"""
         SELECT {_SHOP}, state, settled_at FROM broadcast_recipient t WHERE follower_id = :me ORDER BY broadcast_id""",

@@ -1,5 +1,5 @@
 -- FA-2: notes, tags, chat texts and bodies of an erased follower are gone, and so is where the person works, what they
--- told of themselves, and every browser that was signed in.
+-- told of themselves, where they live, whom they talked to, which notices they read, and every browser that was signed in.
 SELECT f.id, 'card' AS what
 FROM follower f JOIN fan ON fan.follower_id = f.id
 WHERE f.erased_at IS NOT NULL AND (fan.note <> '' OR fan.erased_at IS NULL
@@ -19,4 +19,20 @@ WHERE f.erased_at IS NOT NULL
 UNION ALL
 SELECT f.id, 'profile'
 FROM follower f JOIN owner_profile p ON p.follower_id = f.id
+WHERE f.erased_at IS NOT NULL
+UNION ALL
+SELECT f.id, 'whom they talked to'
+FROM follower f JOIN context_choice c ON c.follower_id = f.id
+WHERE f.erased_at IS NOT NULL AND c.at <= f.erased_at
+UNION ALL
+SELECT f.id, 'question'
+FROM follower f JOIN pending_question q ON q.follower_id = f.id
+WHERE f.erased_at IS NOT NULL AND q.asked_at <= f.erased_at
+UNION ALL
+SELECT f.id, 'home'
+FROM follower f JOIN owner_home h ON h.follower_id = f.id
+WHERE f.erased_at IS NOT NULL
+UNION ALL
+SELECT f.id, 'notices'
+FROM follower f JOIN notice_read r ON r.follower_id = f.id
 WHERE f.erased_at IS NOT NULL

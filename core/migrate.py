@@ -29,7 +29,11 @@ MODEL_MODULES = (
     "campaigns.coupons.models",
     "campaigns.points.models",
     "campaigns.referrals.models",
+    "community.directory.models",
+    "community.notices.models",
     "bot.models",
+    "bot.rules.models",
+    "bot.talks.models",
     "bot.menus.models",
 )
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"

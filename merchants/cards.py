@@ -11,11 +11,11 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
 from core.database import rows_changed
-from core.errors import NotFound, Phrase
+from core.errors import Invalid, NotFound, Phrase
 from merchants import sensitive_words
 from merchants.models import Merchant, MerchantCard, Picture
 from merchants.reviews import ReviewState, decide
-from merchants.wording import Finding, ListedWord, clean, lint, refuse_bad_wording
+from merchants.wording import Finding, ListedWord, clean, lint, phone_number, refuse_bad_wording
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,10 @@ class Card:
     address: str = ""
     hours: str = ""
     picture_id: int | None = None
+    public_phone: str = ""
+    """What everybody may ring; not the operator's contact."""
+    latitude: float | None = None
+    longitude: float | None = None
 
 
 def propose(session: Session, *, merchant_id: int, card: Card, hosts: frozenset[str]) -> int:
@@ -60,8 +64,21 @@ def approve(
         MerchantCard.review == ReviewState.APPROVED,
     )
     session.execute(former.values(review=ReviewState.WITHDRAWN))
-    _put_in_force(session, version.merchant_id, Card(version.intro, version.address, version.hours, version.picture_id))
+    _put_in_force(session, version.merchant_id, card_of(version))
     return version
+
+
+def card_of(version: MerchantCard) -> Card:
+    """What a version says."""
+    return Card(
+        intro=version.intro,
+        address=version.address,
+        hours=version.hours,
+        picture_id=version.picture_id,
+        public_phone=version.public_phone,
+        latitude=version.latitude,
+        longitude=version.longitude,
+    )
 
 
 def reject(
@@ -128,13 +145,30 @@ def _checked(session: Session, merchant_id: int, card: Card, hosts: frozenset[st
         "address": clean(card.address, name=Phrase("地址"), field="address", longest=100),
         "hours": clean(card.hours, name=Phrase("营业时间"), field="hours", longest=100),
     }
+    public_phone = phone_number(card.public_phone, field="public_phone")
     listed = sensitive_words.listed(session)
     for field, value in values.items():
         refuse_bad_wording(value, field=field, hosts=hosts, listed=listed)
     own_picture = select(Picture.id).filter_by(id=card.picture_id, merchant_id=merchant_id)
     if card.picture_id is not None and session.scalar(own_picture) is None:
         raise NotFound("没有这张图片。")
-    return Card(**values, picture_id=card.picture_id)
+    _check_position(card)
+    return Card(
+        **values,
+        picture_id=card.picture_id,
+        public_phone=public_phone,
+        latitude=card.latitude,
+        longitude=card.longitude,
+    )
+
+
+def _check_position(card: Card) -> None:
+    if (card.latitude is None) != (card.longitude is None):
+        raise Invalid("经度和纬度要一起填，或者都不填。", field="position")
+    if card.latitude is not None and card.longitude is not None:
+        is_in_china = 3 <= card.latitude <= 54 and 73 <= card.longitude <= 136
+        if not is_in_china:
+            raise Invalid("这个位置不在国内，请检查经度和纬度有没有写反。", field="position")
 
 
 def _put_in_force(session: Session, merchant_id: int, card: Card) -> None:

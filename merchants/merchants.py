@@ -1,6 +1,5 @@
 """The account, its communities and their merchants: who is admitted, found, suspended, and what their card says."""
 
-import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,13 +14,12 @@ from core.errors import BusinessError, Invalid, NotFound, Phrase
 from core.settings import Settings
 from merchants import staff
 from merchants.models import Community, Merchant, MerchantState, OfficialAccount
-from merchants.wording import clean, refuse_bad_wording
+from merchants.wording import clean, phone_number, refuse_bad_wording
 
 NAME_MAX: Final = 30
 SAME_NAME: Final = Phrase("已经有一个同名的社区。")
 DEFAULT_COMMUNITY: Final = "我们的社区"
 LARGEST_ID: Final = 2**63 - 1
-_PHONE = re.compile(r"\+?\d[\d -]{4,18}\d")
 
 
 class OtherAccount(BusinessError):
@@ -140,7 +138,7 @@ def add(
         "name": clean(name, name=Phrase("商户名称"), field="name", longest=NAME_MAX, is_required=True),
         "kind": clean(kind, name=Phrase("行业"), field="kind", longest=20),
         "contact_name": clean(contact_name, name=Phrase("联系人"), field="contact_name", longest=20),
-        "phone": _phone(phone),
+        "phone": phone_number(phone, field="phone"),
     }
     refuse_bad_wording(fields["name"], field="name")
     # The community's row lock puts two admissions of one name in order.
@@ -242,10 +240,3 @@ def set_state(session: Session, *, merchant_id: int, state: MerchantState) -> bo
     if session.get(Merchant, merchant_id) is None:
         raise NotFound("没有这个商户。")
     return False
-
-
-def _phone(value: str) -> str:
-    phone = clean(value, name=Phrase("电话"), field="phone", longest=20)
-    if phone and not _PHONE.fullmatch(phone):
-        raise Invalid("电话应为 6 到 20 位数字，可以有空格、横线和开头的 +。", field="phone")
-    return phone

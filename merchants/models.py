@@ -13,6 +13,7 @@ from sqlalchemy import (
     Index,
     Integer,
     LargeBinary,
+    Numeric,
     SmallInteger,
     Text,
     UniqueConstraint,
@@ -28,6 +29,9 @@ from merchants.reviews import Reviewed
 
 ACCOUNT_FK = "official_account.id"
 NOW = text("app_now()")
+Degrees = Numeric(9, 6, asdecimal=False)
+POSITION = """(latitude IS NULL) = (longitude IS NULL)
+            AND latitude BETWEEN -90 AND 90 AND longitude BETWEEN -180 AND 180"""
 
 
 class OfficialAccount(Base):
@@ -46,7 +50,7 @@ class OfficialAccount(Base):
 
 class Community(Base):
     __tablename__ = "community"
-    __table_args__ = (UniqueConstraint("account_id", "name"),)
+    __table_args__ = (UniqueConstraint("account_id", "name"), UniqueConstraint("account_id", "id"))
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     account_id: Mapped[int] = mapped_column(ForeignKey(ACCOUNT_FK))
@@ -86,7 +90,12 @@ class Merchant(Base):
         ForeignKeyConstraint(
             ["id", "picture_id"], ["picture.merchant_id", "picture.id"], name="fk_merchant_picture", use_alter=True
         ),
-    )
+        CheckConstraint(POSITION, name="position"),
+        Index(
+            "ix_merchant_position", "account_id", "latitude", "longitude",
+            postgresql_where=text("latitude IS NOT NULL AND state = 'active'"),
+        ),
+    )  # fmt: skip
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     account_id: Mapped[int] = mapped_column(ForeignKey(ACCOUNT_FK))
@@ -106,7 +115,15 @@ class Merchant(Base):
     intro: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
     address: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
     hours: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
+    public_phone: Mapped[str] = mapped_column(
+        Text,
+        server_default="",
+        info=personal("what a shop tells everybody to ring", "as long as the merchant is here"),
+    )
     picture_id: Mapped[int | None] = mapped_column(BigInteger)
+    latitude: Mapped[float | None] = mapped_column(Degrees)
+    """Where it is, in the degrees that WeChat and Tencent's map use (GCJ-02)."""
+    longitude: Mapped[float | None] = mapped_column(Degrees)
     state: Mapped[str] = mapped_column(Text, server_default=MerchantState.ACTIVE, info=PLAIN)
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
 
@@ -118,6 +135,7 @@ class MerchantCard(Reviewed, Base):
     __table_args__ = (
         ForeignKeyConstraint(["merchant_id", "picture_id"], ["picture.merchant_id", "picture.id"]),
         CheckConstraint("review IN ('pending', 'approved', 'rejected', 'withdrawn')", name="review"),
+        CheckConstraint(POSITION, name="position"),
         Index("ix_merchant_card_pending", "id", postgresql_where=text("review = 'pending'")),
         Index("ix_merchant_card_merchant_id", "merchant_id", "id"),
     )
@@ -127,7 +145,14 @@ class MerchantCard(Reviewed, Base):
     intro: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
     address: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
     hours: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
+    public_phone: Mapped[str] = mapped_column(
+        Text,
+        server_default="",
+        info=personal("what a shop tells everybody to ring", "as long as the merchant is here"),
+    )
     picture_id: Mapped[int | None] = mapped_column(BigInteger)
+    latitude: Mapped[float | None] = mapped_column(Degrees)
+    longitude: Mapped[float | None] = mapped_column(Degrees)
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
 
 
@@ -389,6 +414,7 @@ class NoticeKind(StrEnum):
     REFUSED = "refused"
     EXPIRING = "expiring"
     FIRST_FAN = "first_fan"
+    TALK_WAITS = "talk_waits"
 
 
 class NoticeState(StrEnum):
@@ -408,7 +434,7 @@ class StaffNotice(Base):
     __tablename__ = "staff_notice"
     __table_args__ = (
         UniqueConstraint("staff_id", "cause"),
-        CheckConstraint("kind IN ('approved', 'refused', 'expiring', 'first_fan')", name="kind"),
+        CheckConstraint("kind IN ('approved', 'refused', 'expiring', 'first_fan', 'talk_waits')", name="kind"),
         CheckConstraint("state IN ('on_page', 'planned', 'calling', 'sent', 'refused', 'unknown')", name="state"),
         Index("ix_staff_notice_merchant_id_staff_id", "merchant_id", "staff_id", text("id DESC")),
         Index("ix_staff_notice_calling", "calling_at", postgresql_where=text("state = 'calling'")),

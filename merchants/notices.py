@@ -24,6 +24,7 @@ FOR: Final[dict[NoticeKind, tuple[StaffRole, ...]]] = {
     NoticeKind.REFUSED: (StaffRole.OWNER,),
     NoticeKind.EXPIRING: (StaffRole.OWNER, StaffRole.CLERK),
     NoticeKind.FIRST_FAN: (StaffRole.OWNER, StaffRole.CLERK),
+    NoticeKind.TALK_WAITS: (StaffRole.OWNER, StaffRole.CLERK),
 }
 """Whose business each kind is: those who can do something about it."""
 
@@ -32,6 +33,7 @@ CARD: Final = "card:"
 SLOGAN: Final = "slogan:"
 COUPON: Final = "coupon:"
 BROADCAST: Final = "broadcast:"
+DESK: Final = "desk_words:"
 """How the cause of news about a merchant's card, slogan or broadcast begins; other approvals are of welcomes."""
 
 

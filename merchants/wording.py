@@ -377,6 +377,17 @@ def clean(value: str, *, name: Phrase, field: str, longest: int, is_required: bo
     return text
 
 
+_PHONE: Final = re.compile(r"\+?\d[\d -]{4,18}\d", re.ASCII)
+
+
+def phone_number(value: str, *, field: str) -> str:
+    """A number as people write it, or nothing."""
+    phone = clean(value, name=Phrase("电话"), field=field, longest=20)
+    if phone and not _PHONE.fullmatch(phone):
+        raise Invalid("电话应为 6 到 20 位数字，可以有空格、横线和开头的 +。", field=field)
+    return phone
+
+
 def _unprintable(text: str, *, is_multiline: bool = False) -> str | None:
     """The first character nobody can see or that turns the reading order around."""
     for character in text:

@@ -15,7 +15,7 @@ from aiohttp import web
 
 from sandbox import actions, mass, pictures
 from sandbox.account import Mode
-from sandbox.actions import Impossible, Push
+from sandbox.actions import Impossible
 from sandbox.faults import BadRule, parse_rule
 from sandbox.jsontext import JsonObject, compact, strict
 from sandbox.platform import Platform
@@ -23,15 +23,6 @@ from sandbox.push import Outcome
 from sandbox.state import ACCOUNT_NAME, Person, Trigger
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Action = Callable[[Platform, Person, JsonObject], Push | None]
-ACTIONS: dict[str, Action] = {
-    "scan": actions.scan,
-    "follow": actions.follow,
-    "unfollow": actions.unfollow,
-    "say": actions.say,
-    "tap": actions.tap,
-    "raw": actions.raw,
-}
 PERSON_FIELDS: dict[str, type] = {
     "openid": str,
     "name": str,
@@ -65,7 +56,7 @@ class Control:
             ("POST", "/sandbox/verify", self.verify),
             ("GET", "/sandbox/people", self.people),
             ("POST", "/sandbox/people", self.change_people),
-            ("POST", person + "/{action:scan|follow|unfollow|say|tap|raw}", self.act),
+            ("POST", person + "/{action:" + "|".join(actions.ACTIONS) + "}", self.act),
             ("GET", person + "/chat", self.chat),
             ("POST", person + "/read", self.read),
             ("GET", person + "/avatar.svg", self.avatar),
@@ -93,11 +84,11 @@ class Control:
 
     async def account(self, _: web.Request) -> web.Response:
         """Who the account is; no secrets."""
-        return _json(self._account())
+        return as_json(self._account())
 
     async def change_account(self, request: web.Request) -> web.Response:
         """Until the next start: callback_url, mode, ip_whitelist (null: switched off), oauth_domain; name for good."""
-        wish = await _object(request)
+        wish = await wish_of(request)
         account = self._platform.account
         if set(wish) - {"name", "callback_url", "mode", "ip_whitelist", "oauth_domain"}:
             raise Impossible("能改的是 name、callback_url、mode、ip_whitelist、oauth_domain。", 400)
@@ -109,7 +100,7 @@ class Control:
             self._platform.state.values.put(ACCOUNT_NAME, account.name)
             self._platform.journal.flush()
         self._platform.log.add("action", action="account", change=wish)
-        return _json(self._account())
+        return as_json(self._account())
 
     def _account(self) -> JsonObject:
         account, clock = self._platform.account, self._platform.clock
@@ -126,7 +117,7 @@ class Control:
 
     async def verify(self, _: web.Request) -> web.Response:
         """Ask the developer's server to echo, as the console does when its address is saved."""
-        return _json({"ok": await self._platform.pusher.verify()})
+        return as_json({"ok": await self._platform.pusher.verify()})
 
     # People
 
@@ -140,18 +131,18 @@ class Control:
 
     async def change_people(self, request: web.Request) -> web.Response:
         """Create or change people in silence: nothing is pushed."""
-        wish = await _object(request)
+        wish = await wish_of(request)
         if "people" not in wish:
             person = self._change_person(wish)
             self._platform.journal.flush()
             self._platform.log.add("action", action="add", openid=person.openid)
-            return _json(self._person(person))
+            return as_json(self._person(person))
         if not isinstance(wish["people"], list):
             raise Impossible("people 是一个列表。", 400)
         people = [self._change_person(one) for one in wish["people"]]
         self._platform.journal.flush()
         self._platform.log.add("action", action="add", people=len(people))
-        return _json({"people": [self._person(person) for person in people]})
+        return as_json({"people": [self._person(person) for person in people]})
 
     def _change_person(self, wish: object) -> Person:
         if not isinstance(wish, dict) or set(wish) - set(PERSON_FIELDS):
@@ -187,6 +178,7 @@ class Control:
             "qr_scene_str": person.qr_scene_str,
             "snapshot": person.snapshot,
             "crowd": person.crowd,
+            "with_clerk": self._platform.state.is_with_clerk(person),
             "unread": self._platform.state.unread(person),
         }
 
@@ -199,28 +191,22 @@ class Control:
     async def act(self, request: web.Request) -> web.Response:
         """Do something with a person's phone; answers after the push unless ?wait=0."""
         action, person = request.match_info["action"], self._who(request)
-        wish = await _object(request)
-        if not isinstance(wish.get("fields", {}), dict) or not isinstance(wish.get("create_time", 0), int):
-            raise Impossible("fields 是一个对象，create_time 是一个数。", 400)
-        push = ACTIONS[action](self._platform, person, wish)
-        # The log keeps what was done, not pictures sent with it.
-        told = {name: value for name, value in wish.items() if name != "image"}
-        self._platform.log.add("action", action=action, openid=person.openid, wish=told)
-        self._platform.journal.flush()
+        wish = await wish_of(request)
+        push = actions.perform(self._platform, person, action, wish)
         if push is None:
-            return _json({"event": None, "deliveries": [], "reply": None})
+            return as_json({"event": None, "deliveries": [], "reply": None})
         delivery = actions.deliver(self._platform, push)
         if request.query.get("wait") == "0":
             self._platform.in_background(delivery)
-            return _json({"event": push.event, "deliveries": [], "reply": None})
+            return as_json({"event": push.event, "deliveries": [], "reply": None})
         # Whoever asked may hang up; the platform delivers all the same.
-        return _json(_outcome(await asyncio.shield(asyncio.ensure_future(delivery))))
+        return as_json(_outcome(await asyncio.shield(asyncio.ensure_future(delivery))))
 
     async def chat(self, request: web.Request) -> web.Response:
         """A person's conversation after message N."""
         person = self._who(request)
         chat = self._platform.state.chats.of(person.openid)
-        after = _number(request, "after", 0)
+        after = number_in(request, "after", 0)
         is_typing = person.typing_until > self._platform.clock.now()
         return _revalidated(
             request,
@@ -241,7 +227,7 @@ class Control:
             person.read = last
             self._platform.state.people.put(person.openid, person)
             self._platform.journal.flush()
-        return _json(self._person(person))
+        return as_json(self._person(person))
 
     async def avatar(self, request: web.Request) -> web.Response:
         """A person's picture: an emoji, or the first character of the name on a colour."""
@@ -261,7 +247,7 @@ class Control:
 
     async def menu(self, _: web.Request) -> web.Response:
         """The account's menu, empty when there is none."""
-        return _json({"button": self._platform.state.values.get("menu") or []})
+        return as_json({"button": self._platform.state.values.get("menu") or []})
 
     async def codes(self, _: web.Request) -> web.Response:
         """Every code ever created."""
@@ -276,11 +262,11 @@ class Control:
             }
             for code in self._platform.state.codes.rows.values()
         ]
-        return _json({"codes": codes})
+        return as_json({"codes": codes})
 
     async def caption_codes(self, request: web.Request) -> web.Response:
         """Say below which codes hang where: {"captions": {scene: words}}. The platform itself does not know."""
-        wish = await _object(request)
+        wish = await wish_of(request)
         captions = wish.get("captions")
         if not isinstance(captions, dict) or not all(isinstance(words, str) for words in captions.values()):
             raise Impossible("captions 是场景值到文字的对照。", 400)
@@ -308,23 +294,23 @@ class Control:
             raise Impossible("这台机器没有安装识别二维码的组件 zxing-cpp。", 501) from error
         if url is None:
             raise Impossible("图片里没有找到二维码。", 422)
-        return _json({"url": url})
+        return as_json({"url": url})
 
     # What tests steer
 
     async def log(self, request: web.Request) -> web.Response:
         """The platform's diary after line N, as JSON lines; with `tail`, of a long one only the last so many."""
-        after = _number(request, "after", 0)
-        limit = min(_number(request, "limit", LOG_LINES), MOST_LOG_LINES)
+        after = number_in(request, "after", 0)
+        limit = min(number_in(request, "limit", LOG_LINES), MOST_LOG_LINES)
         self._platform.log.flush()
         if "tail" in request.query:
-            after = max(after, self._platform.log.last - _number(request, "tail", 0))
+            after = max(after, self._platform.log.last - number_in(request, "tail", 0))
         lines = await asyncio.to_thread(self._platform.log.read, after=after, limit=limit)
         return web.Response(body=lines, content_type="application/x-ndjson", charset="utf-8")
 
     async def console_send(self, request: web.Request) -> web.Response:
         """A mass send by hand at mp.weixin.qq.com, to these people or, without openids, to every follower."""
-        wish = await _object(request)
+        wish = await wish_of(request)
         text, openids = wish.get("text"), wish.get("openids")
         people = self._platform.state.people.rows
         if set(wish) - {"text", "openids"} or not isinstance(text, str) or not text:
@@ -335,15 +321,15 @@ class Control:
             raise Impossible("openids 是认识的人的列表，或者 null。", 400)
         job = mass.send_by_hand(self._platform, [people[one] for one in dict.fromkeys(openids)], text)
         self._platform.journal.flush()
-        return _json({"msg_id": job.msg_id, "total": job.total, "filtered": job.filtered})
+        return as_json({"msg_id": job.msg_id, "total": job.total, "filtered": job.filtered})
 
     async def faults(self, _: web.Request) -> web.Response:
         """The rules in force."""
-        return _json(self._platform.faults.as_json())
+        return as_json(self._platform.faults.as_json())
 
     async def change_faults(self, request: web.Request) -> web.Response:
         """Put rules after those in force, with mode "prepend" before them, or with "replace" in their place."""
-        wish = await _object(request)
+        wish = await wish_of(request)
         mode = wish.get("mode", "append")
         if mode not in ("replace", "append", "prepend") or not isinstance(wish.get("rules"), list):
             raise Impossible("rules 是一个列表，mode 是 replace、append 或 prepend。", 400)
@@ -355,17 +341,17 @@ class Control:
         ways = {"replace": rules, "append": faults.rules + rules, "prepend": rules + faults.rules}
         faults.rules = ways[mode]
         self._platform.log.add("fault", mode=mode, rules=wish["rules"])
-        return _json(faults.as_json())
+        return as_json(faults.as_json())
 
     async def clear_faults(self, _: web.Request) -> web.Response:
         """Behave again."""
         self._platform.faults.rules.clear()
         self._platform.log.add("fault", mode="clear", rules=[])
-        return _json(self._platform.faults.as_json())
+        return as_json(self._platform.faults.as_json())
 
     async def clock(self, request: web.Request) -> web.Response:
         """Move the sandbox's time."""
-        wish = await _object(request)
+        wish = await wish_of(request)
         value = wish.get("advance_seconds", wish.get("offset_seconds"))
         if len(wish) != 1 or isinstance(value, bool) or not isinstance(value, int | float):
             raise Impossible("要么给 advance_seconds，要么给 offset_seconds。", 400)
@@ -373,16 +359,16 @@ class Control:
         clock.set_offset(clock.offset + value if "advance_seconds" in wish else value)
         self._platform.journal.flush()
         self._platform.log.add("clock", offset_seconds=clock.offset)
-        return _json({"clock_offset_seconds": clock.offset, "now": clock.iso()})
+        return as_json({"clock_offset_seconds": clock.offset, "now": clock.iso()})
 
     async def reset(self, request: web.Request) -> web.Response:
         """Start over with an empty platform; the account's credentials stay."""
-        wish = await _object(request)
+        wish = await wish_of(request)
         if wish.get("keep_account", True) is not True:
             raise Impossible("重置总是保留账号；要换账号，请换一个目录启动。", 400)
         self._platform.reset()
         self._platform.log.add("action", action="reset")
-        return _json(self._account())
+        return as_json(self._account())
 
 
 def in_sentences(handler: Handler) -> Handler:
@@ -393,7 +379,7 @@ def in_sentences(handler: Handler) -> Handler:
         try:
             return await handler(request)
         except Impossible as error:
-            return _json({"error": str(error)}, status=error.status)
+            return as_json({"error": str(error)}, status=error.status)
 
     return answer
 
@@ -406,7 +392,8 @@ def _outcome(outcome: Outcome) -> JsonObject:
     }
 
 
-async def _object(request: web.Request) -> JsonObject:
+async def wish_of(request: web.Request) -> JsonObject:
+    """The JSON object that came with a request; raises Impossible."""
     raw = await request.read()
     try:
         value = strict(raw) if raw else {}
@@ -417,14 +404,16 @@ async def _object(request: web.Request) -> JsonObject:
     return value
 
 
-def _number(request: web.Request, name: str, default: int) -> int:
+def number_in(request: web.Request, name: str, default: int) -> int:
+    """A number of the query; raises Impossible."""
     text = request.query.get(name, str(default))
     if not text.isdigit():
         raise Impossible(f"{name} 是一个数。", 400)
     return int(text)
 
 
-def _json(value: object, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+def as_json(value: object, *, status: int = 200, headers: dict[str, str] | None = None) -> web.Response:
+    """An answer as every control path gives it."""
     return web.Response(
         status=status, body=compact(value).encode(), content_type="application/json", charset="utf-8", headers=headers
     )
@@ -435,4 +424,4 @@ def _revalidated(request: web.Request, tag: str, value: object) -> web.Response:
     headers = {"ETag": f'"{tag}"', "Cache-Control": "no-cache"}
     if request.headers.get("If-None-Match") == headers["ETag"]:
         return web.Response(status=304, headers=headers)
-    return _json(value, headers=headers)
+    return as_json(value, headers=headers)

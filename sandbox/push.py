@@ -25,6 +25,7 @@ from sandbox.log import Log
 from sandbox.state import State
 
 UNAVAILABLE = "该公众号暂时无法提供服务，请稍后再试"
+TRANSFERRED = "已转人工"
 
 
 class Verdict(StrEnum):
@@ -116,7 +117,7 @@ class Pusher:
             self._note(openid, event, verdict="dropped", fault=fault)
             return Outcome(event)
         outcome = await self._deliver(openid, event, lose_reply=bool(fault.get("lost_reply")))
-        for _ in range(fault.get("duplicate", 0)):
+        for _ in range(fault.get("duplicate", 0) if self._account.callback_url else 0):
             outcome.deliveries.append(await self._attempt(openid, event, len(outcome.deliveries) + 1, Outcome(event)))
         return outcome
 
@@ -214,7 +215,9 @@ class Pusher:
             return
         if outcome.deliveries[-1].verdict is not Verdict.OK:
             self._state.say(openid, "system", "text", text=UNAVAILABLE)
-        elif outcome.reply and outcome.reply["type"] != "transfer_customer_service":
+        elif outcome.reply and outcome.reply["type"] == "transfer_customer_service":
+            self._state.say(openid, "system", "text", text=TRANSFERRED, transferred=True)
+        elif outcome.reply:
             shown = dict(outcome.reply)
             if "articles" in shown and event["MsgType"] != "event":
                 shown["articles"] = shown["articles"][:1]

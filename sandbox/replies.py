@@ -107,8 +107,15 @@ def _news(fields: JsonObject) -> JsonObject:
     return {"articles": _articles(fields)}
 
 
-def _transfer(_: JsonObject) -> JsonObject:
-    return {}
+def _transfer(fields: JsonObject) -> JsonObject:
+    """Hand the person over to the platform's human service, to a certain clerk where one is named."""
+    if "TransInfo" not in fields:
+        return {}
+    account = _text(_part(fields, "TransInfo"), "KfAccount")
+    name, _, of = account.partition("@")
+    if not name or not of:
+        raise Malformed("KfAccount looks like clerk@account")
+    return {"kf_account": account}
 
 
 _READERS: dict[str, Callable[[JsonObject], JsonObject]] = {

@@ -13,6 +13,7 @@ from sandbox.api.dispatch import Dispatcher
 from sandbox.control import Control
 from sandbox.oauth import AuthorizePages
 from sandbox.platform import Platform
+from sandbox.theatre import Theatre
 
 HERE = Path(__file__).parent
 PHONE = HERE / "templates" / "phone.html"
@@ -36,6 +37,7 @@ def build(platform: Platform) -> web.Application:
     if STATIC.is_dir():
         app.router.add_static("/static", STATIC)
         app.router.add_static("/sandbox/static", STATIC)
+    app.add_routes(Theatre(platform).routes())
     app.add_routes(Control(platform).routes())
     app.router.add_route("*", "/{path:.*}", Dispatcher(platform).answer)
 

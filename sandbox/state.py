@@ -18,6 +18,7 @@ from sandbox.journal import Journal, Table
 from sandbox.jsontext import JsonObject
 
 HOUR = 3600
+LONGEST_TALK = HOUR / 2  # then the platform takes a person back from a clerk who forgot to
 ACCOUNT_NAME = "account_name"  # in `values`: what the account was renamed to
 LATEST_MSG_ID = "latest_msg_id"  # in `values`
 EVERYBODY = ""  # in the journal of chats: no openid, but a message to many
@@ -80,6 +81,8 @@ class Person:
     read: int = 0
     last_exchange_at: float = 0
     typing_until: float = 0
+    human_until: float = 0  # as long as a clerk of the platform's human service has the person
+    clerk: str = ""
 
 
 @dataclass
@@ -433,6 +436,7 @@ class State:
         person.remark = ""
         person.tags = []
         person.windows = []
+        person.human_until = 0
         self.people.put(person.openid, person)
 
     # Windows
@@ -463,6 +467,23 @@ class State:
         person.last_exchange_at = now
         person.typing_until = 0
         self.people.put(person.openid, person)
+
+    # The platform's human service
+
+    def is_with_clerk(self, person: Person) -> bool:
+        """Whether what the person writes goes to a clerk, and not to the developer's server."""
+        return person.human_until > self.clock.now()
+
+    def hand_over(self, person: Person, clerk: str) -> None:
+        """A clerk takes the person."""
+        person.human_until, person.clerk = self.clock.now() + LONGEST_TALK, clerk
+        self.people.put(person.openid, person)
+
+    def take_back(self, person: Person) -> str:
+        """The talk with the clerk is over; says whose it was."""
+        person.human_until = 0
+        self.people.put(person.openid, person)
+        return person.clerk
 
     # Chat
 

@@ -20,7 +20,7 @@ from babel.messages.mofile import write_mo
 from babel.messages.pofile import read_po, write_po
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("core", "wechat", "merchants", "qrcodes", "campaigns", "bot", "web")
+PACKAGES = ("core", "wechat", "merchants", "qrcodes", "campaigns", "community", "bot", "web")
 KEYWORDS: dict[str, tuple[int, ...] | None] = {
     "_": None,
     "_l": None,

@@ -47,7 +47,7 @@ COUPON_STATES: dict[str, Any] = {
     CouponState.RESERVED: _l("收银台正在用"),
     CouponState.REDEEMED: _l("已核销"),
     CouponState.EXPIRED: _l("已过期"),
-    CouponState.REVOKED: _l("已作废"),
+    CouponState.REVOKED: _l("已收回"),
     CouponState.GIVEN_AWAY: _l("已转送"),
 }
 CHANNELS: dict[str, Any] = {

@@ -35,7 +35,7 @@ _MACHINES: Final[tuple[tuple[str, Any], ...]] = (
 
 def register(app: Flask) -> None:
     """Make the forms available to templates as filters."""
-    for filter_ in (number, signed, short_time, full_time, clock_time, day, month, device):
+    for filter_ in (number, signed, short_time, full_time, clock_time, day, month, device, phone_link):
         app.add_template_filter(filter_)
 
 
@@ -49,6 +49,11 @@ def signed(change: int) -> str:
     if change == 0:
         return str(gettext("持平"))
     return f"{'+' if change > 0 else '−'}{number(abs(change))}"
+
+
+def phone_link(phone: str) -> str:
+    """What a tap on a number rings: 0571-8888 6666 → tel:057188886666."""
+    return "tel:" + "".join(one for one in phone if one.isdecimal() or one == "+")
 
 
 def device(user_agent: str) -> str:

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from flask import Flask, g, request
 from flask_babel import gettext as _
 
+from bot.talks import reading
 from campaigns.broadcasts import approval
 from campaigns.broadcasts.usage import foreign_unlabelled
 from campaigns.coupons import templates
+from campaigns.points import adjustments, proof
+from campaigns.referrals import review
 from merchants import cards
 from qrcodes import welcomes
 from qrcodes.posters import slogans
@@ -50,6 +53,7 @@ def register(app: Flask) -> None:
     """Make the menus known to the layouts."""
     app.add_template_global(operator_menu)
     app.add_template_global(merchant_menu)
+    app.add_template_global(benefits_waiting)
     app.add_template_global(shop_name)
 
 
@@ -66,7 +70,14 @@ def operator_menu() -> tuple[Group, ...]:
                 Entry(_("审批"), "clipboard-check", "/operator/approvals", waiting_approvals()),
                 Entry(_("所有群发"), "send", "/operator/broadcasts/all"),
                 Entry(_("合集"), "file-text", "/operator/digests"),
-                Entry(_("优惠与积分"), "ticket", "/operator/benefits"),
+                Entry(_("优惠与积分"), "ticket", "/operator/benefits", benefits_waiting().all),
+            ),
+        ),
+        Group(
+            _("社区"),
+            (
+                Entry(_("便民电话"), "phone", "/operator/directory"),
+                Entry(_("公告"), "note", "/operator/notices"),
             ),
         ),
         Group(
@@ -103,6 +114,39 @@ def waiting_approvals() -> int:
     return int(g.waiting_approvals)
 
 
+@dataclass(frozen=True)
+class Benefits:
+    """What about coupons and points waits for an operator."""
+
+    adjustments: int = 0
+    """Points by hand that want a second person."""
+    rewards: int = 0
+    """Rewards of referrals that are held."""
+    is_wrong: bool = False
+    """The last proof of the ledgers found something."""
+
+    @property
+    def ledgers(self) -> int:
+        return self.adjustments + self.is_wrong
+
+    @property
+    def all(self) -> int:
+        return self.ledgers + self.rewards
+
+
+def benefits_waiting() -> Benefits:
+    """Asked once a request."""
+    if "benefits_waiting" not in g:
+        latest = proof.latest(g.session)
+        g.benefits_waiting = Benefits(
+            adjustments.count_waiting(g.session),
+            review.count_held(g.session),
+            latest is not None and not proof.is_right(latest),
+        )
+    waiting: Benefits = g.benefits_waiting
+    return waiting
+
+
 def foreign_sends() -> int:
     """How many mass sends that were not ours wait for a label; asked once a request."""
     if "foreign_sends" not in g:
@@ -110,12 +154,25 @@ def foreign_sends() -> int:
     return int(g.foreign_sends)
 
 
+def waiting_customers() -> int:
+    """How many customers wait for somebody of the merchant's to answer; asked once a request."""
+    if "waiting_customers" not in g:
+        g.waiting_customers = reading.counts(g.session, merchant_id=g.staff.merchant_id, staff_id=g.staff.id).waiting
+    return int(g.waiting_customers)
+
+
 def merchant_menu() -> tuple[Entry, ...]:
-    """The seven tabs of a merchant."""
+    """The seven tabs of a merchant; what the account says for it belongs to its talks."""
     return (
         Entry(_("今日"), "home", "/merchant/"),
+        Entry(
+            _("消息"),
+            "message-circle",
+            "/merchant/talks",
+            waiting_customers(),
+            also=("/merchant/welcome", "/merchant/rules"),
+        ),
         Entry(_("二维码"), "qrcode", "/merchant/codes"),
-        Entry(_("欢迎语"), "message-circle", "/merchant/welcome"),
         Entry(
             _("会员"),
             "ticket",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Annotated, TypeVar
 
 from flask import request
@@ -32,6 +33,9 @@ def _as_ids_are_written(value: object) -> object:
 
 Id = Annotated[int, BeforeValidator(_as_ids_are_written), Field(ge=1, le=LARGEST_ID)]
 """The last row of the page before, or the thing to look at."""
+
+Day = Annotated[date, Field(ge=date(2020, 1, 1), le=date(2100, 1, 1))]
+"""A day on which something may have happened here."""
 
 RowKey = Annotated[str, StringConstraints(pattern=r"^\d{1,17}-\d{1,18}$")]
 """The place of a row in a list that is sorted by time, as `qrcodes.happenings.Key` writes it."""

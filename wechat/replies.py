@@ -31,7 +31,16 @@ class NewsReply:
 Reply = TextReply | ImageReply | NewsReply
 
 
-def to_json(reply: Reply) -> dict[str, Any]:
+@dataclass(frozen=True)
+class TransferReply:
+    """No words: the platform's own human service takes the conversation from here. Only a callback's answer can be
+    one."""
+
+
+PassiveReply = Reply | TransferReply
+
+
+def to_json(reply: PassiveReply) -> dict[str, Any]:
     """A form to store, so that a repeated delivery gets the same words again."""
     match reply:
         case TextReply():
@@ -40,12 +49,14 @@ def to_json(reply: Reply) -> dict[str, Any]:
             kind = "image"
         case NewsReply():
             kind = "news"
+        case TransferReply():
+            kind = "transfer"
         case _:
             assert_never(reply)
     return {"kind": kind, **asdict(reply)}
 
 
-def from_json(stored: dict[str, Any]) -> Reply:
+def from_json(stored: dict[str, Any]) -> PassiveReply:
     """The reply that `to_json` stored."""
     fields = {name: value for name, value in stored.items() if name != "kind"}
     match stored["kind"]:
@@ -55,5 +66,7 @@ def from_json(stored: dict[str, Any]) -> Reply:
             return ImageReply(**fields)
         case "news":
             return NewsReply(**fields)
+        case "transfer":
+            return TransferReply()
         case kind:
             raise ValueError(f"no such kind of reply: {kind}")

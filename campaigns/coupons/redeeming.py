@@ -239,7 +239,7 @@ class Why(StrEnum):
 
 WORDS: Final = {
     Why.REDEEMED: "已经核销过了",
-    Why.REVOKED: "已作废",
+    Why.REVOKED: "已收回",
     Why.GIVEN_AWAY: "已转给别人",
     Why.HELD_ELSEWHERE: "正在另一家店使用",
     Why.NOT_FIRST: "只限第一次在本店用券的顾客",

@@ -4,7 +4,7 @@ Everything is counted from rows. Under a merchant's role a query sees that merch
 `merchant_id` None is everybody.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final, Literal
@@ -12,6 +12,7 @@ from typing import Final, Literal
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
+from campaigns.coupons.models import CouponState
 from core.clock import start_of_day
 
 AT_ONCE: Final = 1_000
@@ -76,10 +77,17 @@ class OfDay:
 
 def life(session: Session, *, merchant_id: int, template_id: int, now: datetime) -> Life:
     """The numbers of one template."""
-    given = {"merchant": merchant_id, "template": template_id, "now": now}
-    coupons = session.execute(_LIFE, given).one()
-    uses = session.execute(_USES, given).one()
-    return Life(*coupons, *uses)
+    return lives(session, merchant_id=merchant_id, template_ids=[template_id], now=now)[template_id]
+
+
+def lives(
+    session: Session, *, merchant_id: int | None = None, template_ids: Sequence[int], now: datetime
+) -> dict[int, Life]:
+    """The numbers of several, with two statements for all of them."""
+    given = {"merchant": merchant_id, "templates": list(template_ids), "now": now}
+    coupons = {row[0]: tuple(row[1:]) for row in session.execute(_LIFE, given)}
+    uses = {row[0]: tuple(row[1:]) for row in session.execute(_USES, given)}
+    return {one: Life(*coupons.get(one, (0,) * 6), *uses.get(one, (0,) * 5)) for one in template_ids}
 
 
 def by_code(session: Session, *, merchant_id: int, template_id: int) -> list[OfCode]:
@@ -100,19 +108,23 @@ def by_day(session: Session, *, merchant_id: int, template_id: int, since: date,
 
 
 _LIFE: Final = text("""
-    SELECT count(*) FILTER (WHERE passed_from_id IS NULL),
+    SELECT template_id, count(*) FILTER (WHERE passed_from_id IS NULL),
            count(*) FILTER (WHERE state IN ('issued', 'reserved') AND valid_to > :now),
            count(*) FILTER (WHERE state = 'redeemed'),
            count(*) FILTER (WHERE state = 'expired' OR (state IN ('issued', 'reserved') AND valid_to <= :now)),
            count(*) FILTER (WHERE state = 'revoked'),
            count(*) FILTER (WHERE state = 'given_away')
-    FROM coupon WHERE merchant_id = :merchant AND template_id = :template""")
+    FROM coupon
+    WHERE template_id = ANY(:templates) AND (CAST(:merchant AS bigint) IS NULL OR merchant_id = :merchant)
+    GROUP BY template_id""")
 _USES: Final = text("""
-    SELECT count(*) FILTER (WHERE reversed_at IS NULL), count(reversed_at),
+    SELECT template_id, count(*) FILTER (WHERE reversed_at IS NULL), count(reversed_at),
            coalesce(sum(discount_fen) FILTER (WHERE reversed_at IS NULL), 0)::bigint,
            coalesce(sum(bill_fen) FILTER (WHERE reversed_at IS NULL), 0)::bigint,
            count(*) FILTER (WHERE reversed_at IS NULL AND is_first_here)
-    FROM redemption WHERE issuer_id = :merchant AND template_id = :template""")
+    FROM redemption
+    WHERE template_id = ANY(:templates) AND (CAST(:merchant AS bigint) IS NULL OR issuer_id = :merchant)
+    GROUP BY template_id""")
 _BY_CODE: Final = text("""
     SELECT c.code_id, coalesce(q.label, ''), count(*) FILTER (WHERE c.passed_from_id IS NULL),
            coalesce(sum(r.uses), 0)::bigint, coalesce(sum(r.fen), 0)::bigint
@@ -143,6 +155,65 @@ _BY_DAY: Final = text("""
         FROM redemption WHERE issuer_id = :merchant AND template_id = :template AND reversed_at IS NULL GROUP BY 1)
     SELECT d.day, coalesce(g.issued, 0), coalesce(u.uses, 0), coalesce(u.fen, 0)::bigint
     FROM days d LEFT JOIN given g ON g.day = d.day LEFT JOIN used u ON u.day = d.day ORDER BY d.day""")
+
+
+# ---- Who holds one ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Handed:
+    """One coupon of a template, and what it is by now."""
+
+    id: int
+    public_id: str
+    fan_number: str | None
+    """None where its holder is in no list of the merchant's."""
+    channel: str
+    given_at: datetime
+    state: str
+    ended_at: datetime | None
+    uses: int
+    uses_left: int
+    valid_to: datetime
+    was_passed_on: bool
+    """A neighbour gave it."""
+
+    @property
+    def is_live(self) -> bool:
+        return self.state in {CouponState.ISSUED, CouponState.RESERVED}
+
+
+def handed(
+    session: Session,
+    *,
+    merchant_id: int,
+    template_id: int,
+    now: datetime,
+    number: str | None = None,
+    before: int | None = None,
+    limit: int = 50,
+) -> list[Handed]:
+    """The coupons of a template, newest first, of everybody or of one fan by number."""
+    rows = session.execute(
+        _HANDED,
+        {
+            "merchant": merchant_id, "template": template_id, "now": now, "number": number, "before": before,
+            "limit": limit,
+        },
+    )  # fmt: skip
+    return [Handed(*row) for row in rows]
+
+
+_HANDED: Final = text("""
+    SELECT c.id, c.public_id, f.number, c.channel, c.given_at,
+           CASE WHEN c.state IN ('issued', 'reserved') AND c.valid_to <= :now THEN 'expired' ELSE c.state END,
+           c.ended_at, c.uses, c.uses_left, c.valid_to, c.passed_from_id IS NOT NULL
+    FROM coupon c LEFT JOIN fan f ON f.merchant_id = c.merchant_id AND f.follower_id = c.follower_id
+    WHERE c.merchant_id = :merchant AND c.template_id = :template
+      AND (CAST(:number AS text) IS NULL OR f.number = :number)
+      AND (CAST(:before AS bigint) IS NULL
+           OR (c.given_at, c.id) < (SELECT given_at, id FROM coupon WHERE id = :before AND merchant_id = :merchant))
+    ORDER BY c.given_at DESC, c.id DESC LIMIT :limit""")
 
 
 # ---- The log ---------------------------------------------------------------------------------------------------------

@@ -151,6 +151,11 @@ def waiting(session: Session, *, merchant_id: int | None = None, limit: int = 50
     return _listed(session, "a.state = 'waiting'", "a.id", merchant_id, limit)
 
 
+def count_waiting(session: Session) -> int:
+    """How many wait, of all merchants."""
+    return int(session.execute(text("SELECT count(*) FROM points_adjustment WHERE state = 'waiting'")).scalar_one())
+
+
 def recent(session: Session, *, merchant_id: int, limit: int = 50) -> list[Waiting]:
     """A merchant's adjustments, the newest first."""
     return _listed(session, "true", "a.id DESC", merchant_id, limit)

@@ -91,6 +91,11 @@ class Inviter:
     refused: int
 
 
+def count_held(session: Session) -> int:
+    """How many rewards wait."""
+    return int(session.execute(text("SELECT count(*) FROM referral_reward WHERE state = 'held'")).scalar_one())
+
+
 def held(session: Session, *, after: int = 0, limit: int = 20) -> list[Held]:
     """Rewards that wait, the oldest first."""
     rows = session.execute(

@@ -3,14 +3,17 @@
 import { actAs } from "./phone/browser.js";
 import { Clock } from "./phone/clock.js";
 import { Codes } from "./phone/codes.js";
-import { parts, toast } from "./phone/dom.js";
+import { h, parts, redrawIfChanged, toast } from "./phone/dom.js";
 import { Faults } from "./phone/faults.js";
 import { Handset } from "./phone/handset.js";
 import { Log } from "./phone/log.js";
 import { People } from "./phone/people.js";
+import { Plays } from "./phone/plays.js";
 import { Poll, reachable } from "./phone/api.js";
 
-const MOST_PHONES = 3;
+const MOST_PHONES = 4;
+const NARROWEST_PHONE_PX = 348;
+const GAP_PX = 18;
 const MODES = { plain: "明文模式", compatible: "兼容模式", secure: "安全模式" };
 
 const at = parts(document.body);
@@ -36,22 +39,25 @@ class World {
   menu = [];
   onStage = [];
   active = null;
-  #sideBySide = false;
+  #wanted = 1;
   #handsets = new Map();
   #wantedScan = query.get("scan");
 
   constructor() {
     const several = (query.get("people") ?? "").split(",").filter(Boolean).slice(0, MOST_PHONES);
     this.onStage = several.length > 0 ? several : [query.get("person")].filter(Boolean);
-    this.#setSideBySide(several.length > 1);
+    this.#wanted = Math.max(1, this.onStage.length);
     this.clock = new Clock(at, () => this.accountPoll.now());
     this.codes = new Codes(at, this);
     this.faults = new Faults(at);
     this.log = new Log(at, this);
+    this.plays = new Plays(at, this);
     this.people = new People(at, this);
     this.accountPoll = new Poll(() => "/sandbox/account", 5, (account) => this.#accountKnown(account)).start();
     new Poll(() => "/sandbox/menu", 10, (menu) => this.#menuKnown(menu)).start();
-    at.sideBySide.addEventListener("click", () => this.#toggleSideBySide());
+    for (const button of document.querySelectorAll("[data-phones-wanted]")) {
+      button.addEventListener("click", () => this.wantPhones(Number(button.dataset.phonesWanted)));
+    }
     setInterval(() => this.#tick(), 1000);
   }
 
@@ -80,22 +86,49 @@ class World {
     if (openid === this.active) return;
     this.active = openid;
     for (const [owner, handset] of this.#handsets) handset.markActive(owner === openid);
+    this.#drawPhoneTabs();
     this.codes.draw();
     at.tabPerson.textContent = this.person(openid)?.name ?? "手机";
   }
 
   /** A person was chosen in the list: put the phone on the stage, or, side by side, take it away again. */
   choose(openid) {
-    if (!this.#sideBySide) this.onStage = [openid];
-    else if (this.onStage.includes(openid)) this.onStage = this.onStage.filter((other) => other !== openid || this.onStage.length === 1);
-    else this.onStage = [...this.onStage, openid].slice(-MOST_PHONES);
-    this.#arrange(this.onStage.includes(openid) ? openid : this.onStage[0]);
-    if (!this.#sideBySide) showView("phone");
+    if (this.#wanted === 1) this.onStage = [openid];
+    else if (!this.onStage.includes(openid)) {
+      // A full stage gives up the phone in hand, so that the others stay where they are.
+      if (this.onStage.length < this.#wanted) this.onStage = [...this.onStage, openid];
+      else this.onStage = this.onStage.map((other) => (other === this.active ? openid : other));
+    }
+    this.#arrange(openid);
+    if (this.#wanted === 1 || !this.sees("stage")) showView("phone");
   }
 
   putAway(openid) {
     this.onStage = this.onStage.filter((other) => other !== openid);
+    this.#wanted = Math.max(1, this.onStage.length);
     this.#arrange(this.onStage[0]);
+  }
+
+  /** So many phones stand side by side; free places go to whoever is next in the list. */
+  wantPhones(count) {
+    this.#wanted = count;
+    const others = this.people.all.map((person) => person.openid).filter((openid) => !this.onStage.includes(openid));
+    const kept = this.onStage.filter((openid) => openid === this.active || this.onStage.indexOf(openid) < count);
+    while (kept.length > count) kept.splice(kept.findLastIndex((openid) => openid !== this.active), 1);
+    this.onStage = [...kept, ...others].slice(0, count);
+    if (count >= 3) showDrawer(false);
+    this.#arrange(this.onStage.includes(this.active) ? this.active : this.onStage[0]);
+  }
+
+  /** These people's phones, as many as fit. */
+  stage(openids) {
+    this.onStage = openids.slice(0, MOST_PHONES);
+    this.#wanted = Math.max(1, this.onStage.length);
+    this.#arrange(this.onStage.includes(this.active) ? this.active : this.onStage[0]);
+  }
+
+  sees(part) {
+    return at[part].offsetParent !== null;
   }
 
   showCodes(openid) {
@@ -135,6 +168,7 @@ class World {
     this.onStage = known.length > 0 ? known : this.people.all.slice(0, 1).map((person) => person.openid);
     this.#arrange(this.onStage.includes(this.active) ? this.active : this.onStage[0]);
     for (const handset of this.#handsets.values()) handset.showPerson();
+    this.#drawPhoneTabs();
     const { unread } = this.people;
     at.tabUnread.hidden = unread === 0;
     at.tabUnread.textContent = unread > 99 ? "99+" : String(unread);
@@ -175,29 +209,41 @@ class World {
         const handset = new Handset(openid, this);
         handset.tick(this.now());
         this.#handsets.set(openid, handset);
-        at.stage.append(handset.element);
       }
       this.#handsets.get(openid).allowPutAway(this.onStage.length > 1);
     }
+    for (const openid of this.onStage) at.stage.append(this.#handsets.get(openid).element);
     document.body.dataset.phones = String(this.onStage.length);
+    for (const button of document.querySelectorAll("[data-phones-wanted]")) {
+      button.setAttribute("aria-pressed", String(Number(button.dataset.phonesWanted) === this.#wanted));
+    }
+    at.peopleHint.hidden = this.#wanted === 1;
+    this.fit();
     at.stageEmpty.hidden = this.onStage.length > 0;
     this.activate(active);
     this.people.draw();
     this.#writeAddress();
   }
 
-  #toggleSideBySide() {
-    this.#setSideBySide(!this.#sideBySide);
-    if (!this.#sideBySide && this.active) {
-      this.onStage = [this.active];
-      this.#arrange(this.active);
-    }
+  /** Several phones are drawn as much smaller as it takes to have all of them in view. */
+  fit() {
+    const count = Math.max(1, this.onStage.length);
+    const room = at.stage.clientWidth - 2 * GAP_PX - (count - 1) * GAP_PX;
+    const zoom = room > 0 && innerWidth > 520 ? Math.min(1, room / (count * NARROWEST_PHONE_PX)) : 1;
+    at.stage.style.setProperty("--phone-zoom", zoom.toFixed(3));
   }
 
-  #setSideBySide(on) {
-    this.#sideBySide = on;
-    at.sideBySide.setAttribute("aria-pressed", String(on));
-    at.peopleHint.hidden = !on;
+  /** On a narrow screen one phone is in view, and tabs lead to the others. */
+  #drawPhoneTabs() {
+    at.phoneTabs.hidden = this.onStage.length < 2;
+    redrawIfChanged(at.phoneTabs, [this.onStage, this.active, this.onStage.map((openid) => this.person(openid))], () => this.onStage.map((openid) => {
+      const person = this.person(openid);
+      const unread = openid === this.active ? 0 : person?.unread ?? 0;
+      return h("button", {
+        type: "button", role: "tab", "aria-selected": String(openid === this.active), "data-testid": `phone-tab-${openid}`,
+        onclick: () => this.activate(openid),
+      }, person?.name ?? "…", unread > 0 && h("span", { class: "badge", "aria-label": `${unread} 条未读` }, String(unread)));
+    }));
   }
 
   #writeAddress() {
@@ -218,7 +264,7 @@ class World {
 
 // ---- the console and the tab bar ------------------------------------------------------------------------------------
 
-const TABS = ["codes", "faults", "clock", "log"];
+const TABS = ["codes", "faults", "clock", "plays", "log"];
 let lastTool = "faults";
 
 function showTab(name) {
@@ -234,6 +280,8 @@ function showTab(name) {
   else world.codes.poll.stop();
   if (name === "log" && shown) world.log.start();
   else world.log.stop();
+  if (name === "plays" && shown) world.plays.start();
+  else world.plays.stop();
   markTabBar();
 }
 
@@ -243,6 +291,7 @@ function showDrawer(open) {
   document.body.classList.toggle("drawer-folded", !open);
   at.drawerUnfold.hidden = open;
   showTab(chosenTab());
+  world.fit();
 }
 
 /** On narrow screens one of people, phone and console is visible at a time. */
@@ -319,5 +368,5 @@ reachable.addEventListener("change", () => { at.offline.hidden = reachable.ok; }
 
 const world = new World();
 showDrawer(!(world.onStage.length >= MOST_PHONES));
-window.addEventListener("resize", () => showTab(chosenTab()));
+window.addEventListener("resize", () => { showTab(chosenTab()); world.fit(); });
 document.addEventListener("visibilitychange", () => showTab(chosenTab()));

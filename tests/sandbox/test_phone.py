@@ -1,13 +1,15 @@
 """What somebody sees of a mass send on the phone, and where a tap leads."""
 
+import json
 import re
+from pathlib import Path
 
 from playwright.sync_api import expect
 
 from tests.e2e.conftest import NewWindow, chromium, new_window  # noqa: F401  # they need the browser, not a machine
-from tests.e2e.window import DESK
+from tests.e2e.window import DESK, PHONE
 
-from .conftest import Box
+from .conftest import Box, Receiver
 from .test_mass import article, cover, draft, followers, mpnews, send, text
 
 
@@ -49,3 +51,103 @@ def test_an_operator_sends_by_hand(box: Box, new_window: NewWindow) -> None:  # 
     page.get_by_test_id("by-hand-send").click()
     expect(page.get_by_test_id("toast")).to_have_text("群发出去了")
     assert box.said(ann) == ["店庆开始了"]
+
+
+def test_several_phones_stand_side_by_side_and_all_can_be_seen(box: Box, new_window: NewWindow) -> None:  # noqa: F811
+    for name in ("安安", "白白", "陈陈", "丁丁"):
+        box.person(name=name, following=True)
+    page = new_window("phones", DESK).page
+    page.goto(box.url)
+    for count in (2, 3, 4, 1):
+        page.get_by_test_id(f"phones-{count}").click()
+        handsets = page.locator(".handset")
+        expect(handsets).to_have_count(count)
+        boxes = [handset.bounding_box() for handset in handsets.all()]
+        stage = page.locator(".stage").bounding_box()
+        assert stage is not None
+        for one in boxes:
+            assert one is not None
+            assert one["x"] >= stage["x"] - 1
+            assert one["x"] + one["width"] <= stage["x"] + stage["width"] + 1
+
+
+def test_on_a_small_screen_one_phone_is_in_view_and_tabs_lead_to_the_others(
+    box: Box,
+    new_window: NewWindow,  # noqa: F811
+) -> None:
+    ann, bai = box.person(name="安安", following=True), box.person(name="白白", following=True)
+    page = new_window("phones", PHONE).page
+    page.goto(f"{box.url}/?people={ann},{bai}")
+    page.get_by_test_id(f"phone-tab-{bai}").click()
+    expect(page.get_by_test_id(f"phone-{bai}")).to_be_visible()
+    expect(page.get_by_test_id(f"phone-{ann}")).to_be_hidden()
+    page.get_by_test_id(f"phone-tab-{ann}").click()
+    expect(page.get_by_test_id(f"phone-{ann}")).to_be_visible()
+    assert page.evaluate("() => document.documentElement.scrollWidth <= window.innerWidth")
+
+
+def test_a_script_is_played_on_the_page(
+    box: Box,
+    receiver: Receiver,
+    new_window: NewWindow,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    box.control("/account", {"callback_url": receiver.url, "mode": "plain"})
+    receiver.answer = receiver.words("今晚九点关门")
+    script = tmp_path / "hours.toml"
+    script.write_text(
+        'name = "问几点关门"\npeople = [{ name = "安安", following = true }, { name = "白白", following = true }]\n'
+        'steps = [{ say = "几点关门", contains = "九点" }, { person = "白白", say = "明天呢", contains = "十点" }]'
+    )
+    page = new_window("phones", DESK).page
+    page.goto(box.url)
+    page.get_by_role("tab", name="剧本").click()
+    page.get_by_test_id("script-file").set_input_files(script)
+    page.get_by_test_id("play-step").click()
+    rows = page.get_by_test_id("play-step-row")
+    expect(rows.nth(0)).to_have_attribute("data-state", "passed")
+    expect(rows.nth(1)).to_have_attribute("data-state", "waiting")
+    expect(page.locator(".handset")).to_have_count(2)
+    page.get_by_test_id("play-all").click()
+    expect(rows.nth(1)).to_contain_text("没有说到“十点”")
+    expect(page.get_by_test_id("play-state")).to_contain_text("有的不如所料")
+    page.get_by_text("或者直接写").click()
+    page.get_by_test_id("script-text").fill("steps = [{ shout = '在吗' }]")
+    page.get_by_test_id("script-use").click()
+    expect(page.get_by_test_id("toast")).to_contain_text("正好有一件事")
+
+
+def test_a_day_is_recorded_and_the_clock_and_faults_are_set_on_the_page(
+    box: Box,
+    receiver: Receiver,
+    new_window: NewWindow,  # noqa: F811
+) -> None:
+    box.control("/account", {"callback_url": receiver.url, "mode": "plain"})
+    ann = box.person(name="安安", following=True)
+    page = new_window("phones", DESK).page
+    page.goto(f"{box.url}/?person={ann}")
+    page.get_by_role("tab", name="剧本").click()
+    page.get_by_test_id("recording-toggle").click()
+    expect(page.get_by_test_id("recording-toggle")).to_have_text("停止记录")
+    page.get_by_test_id("say-more").click()
+    page.get_by_test_id("human").click()
+    expect(page.get_by_test_id("chat")).to_contain_text("人工客服接入了会话")
+    page.get_by_test_id("say-more").click()
+    page.get_by_test_id("send-voice").click()
+    expect(page.get_by_test_id("chat")).to_contain_text("[语音]")
+    with page.expect_download() as download:
+        page.get_by_test_id("recording-file").click()
+    recorded = [json.loads(line) for line in download.value.path().read_text().splitlines()]
+    assert [sorted(set(line) - {"at", "person"}) for line in recorded[1:]] == [["human"], ["say"]]
+    page.get_by_role("tab", name="时钟").click()
+    page.get_by_test_id("clock-minute").click()
+    expect(page.get_by_test_id("clock-offset")).to_contain_text("快 1 分")
+    page.get_by_test_id("clock-to").fill("2099-05-01T08:30")
+    page.get_by_test_id("clock-to-go").click()
+    expect(page.get_by_test_id("clock-time")).to_contain_text("08:30")
+    page.get_by_role("tab", name="故障").click()
+    page.get_by_test_id("fault-drop").click()
+    expect(page.locator("[data-part=trouble-words]")).to_have_text("所有推送：事件丢失（还有 1 次）")
+    page.get_by_test_id("trouble-clear").click()
+    expect(page.locator(".trouble")).to_be_hidden()
+    assert box.look("/faults") == {"rules": []}

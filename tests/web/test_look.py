@@ -24,6 +24,7 @@ from tools.browser import launch
 from web.app import create_app
 from web.auth.access import SignedIn, public
 from web.forms import blank
+from web.navigation import Benefits
 
 SAMPLES = Path(__file__).with_name("templates")
 PHONE, DESK = {"width": 390, "height": 844}, {"width": 1440, "height": 900}
@@ -50,6 +51,7 @@ def address(runtime: Runtime) -> Iterator[str]:
         g.shop_name = "老王豆浆"
         g.waiting_approvals = 3
         g.foreign_sends = 1
+        g.benefits_waiting = Benefits()
         form = blank(label="收银台", kind="door", notify=True)
         form.refuse(Invalid("已经有一个同名的二维码，请换个名称。", field="label"))
         days = [f"11月{day}日" for day in range(9, 23)]

@@ -8,10 +8,14 @@ from datetime import timedelta
 
 import pytest
 from flask import Flask
+from sqlalchemy import select
 from werkzeug.datastructures import MultiDict
 from werkzeug.test import TestResponse
 
+from campaigns.coupons import wallet
 from core.clock import business_day
+from core.database import Role
+from core.models import AuditLog
 from core.runtime import Runtime
 from merchants.models import StaffRole
 from tests.web.shops import without_chance
@@ -186,6 +190,56 @@ def test_a_live_one_is_looked_after(till: Till) -> None:
     table = till.owner.post(f"{path}/export")
     assert table.mimetype == "text/csv"
     assert f"{business_day(till.runtime.now())}" in table.get_data(as_text=True)
+
+
+def test_one_given_by_mistake_is_taken_back(till: Till) -> None:
+    """Its holder reads so, the till says so, the log keeps why; what was given stays counted."""
+    template = till.live(min_spend_fen=0)
+    mistaken, coupon = till.holder(template)
+    _other, kept = till.holder(template)
+    path = f"{HOME}/{template}"
+    assert f"{path}/given" in till.owner.get(path).text
+    page = till.owner.get(f"{path}/given").text
+    assert page.count("给错了，收回") == 2
+    number = till.number(mistaken)
+    found = till.owner.get(f"{path}/given?q={number[:5].lower()}-{number[5:].lower()}").text
+    assert (coupon.public_id in found, kept.public_id in found) == (True, False)
+    revoke = f"{path}/given/{coupon.public_id}/revoke"
+    refused = till.owner.post(revoke, {"reason": " "})
+    assert refused.status_code == 422
+    assert till.street.state(coupon.coupon_id) == "issued"
+    assert till.signed_in("xiaoli").post(revoke, {"reason": "给错了"}).status_code == 403
+    assert till.owner.post(revoke, {"reason": "给错了人"}).status_code == 303
+    again = till.owner.post(revoke, {"reason": "给错了人"})
+    assert again.status_code == 409
+    assert "已经用掉、过期或收回了" in again.text
+    page = till.owner.get(f"{path}/given").text
+    assert page.count("给错了，收回") == 1
+    assert "已收回" in page
+    assert "收回 1 张" in till.owner.get(path).text
+    with till.runtime.transaction(Role.FAN, follower_id=mistaken) as session:
+        seen = wallet.coupon(session, follower_id=mistaken, public_id=coupon.public_id, now=till.runtime.now())
+        assert seen.state_words == "已收回"
+    why = select(AuditLog.detail).where(AuditLog.action == "coupon.revoke")
+    with till.runtime.transaction(Role.PLATFORM) as session:
+        assert [one["reason"] for one in session.scalars(why)] == ["给错了人"]
+    assert till.street.template(template).issued == 2
+    assert till.street.state(kept.coupon_id) == "issued"
+    till.owner.get("/merchant/till")
+    assert "已收回" in till.owner.post("/merchant/till/look", {"shown": till.shows(mistaken)}).text
+
+
+def test_only_ones_own_coupons_are_taken_back(till: Till) -> None:
+    other = till.neighbour()
+    _follower, foreign = till.holder(other.live())
+    _follower, second = till.holder(till.live(name="另一种"))
+    template = till.live()
+    till.owner.get(HOME)
+    for given in (foreign.public_id, second.public_id, "NOSUCHCOUPON"):
+        answer = till.owner.post(f"{HOME}/{template}/given/{given}/revoke", {"reason": "给错了"})
+        assert answer.status_code == 404, given
+    assert till.owner.get(f"{HOME}/{foreign.template_id}/given").status_code == 404
+    assert {till.street.state(one.coupon_id) for one in (foreign, second)} == {"issued"}
 
 
 def test_a_neighbour_is_asked_and_agrees(till: Till) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from flask import Flask
 from PIL import Image
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from werkzeug.test import TestResponse
 
 from core.database import Role
@@ -17,6 +17,7 @@ from core.models import AuditLog, Outbox
 from core.runtime import Runtime
 from merchants import cards, pictures
 from merchants.models import Merchant, Picture, Staff
+from qrcodes.models import SubQrCode
 from tests.community import Neighbourhood
 from tests.web.conftest import PASSWORD, Browser, Crew
 from tests.web.shops import Shop, open_shop, photo
@@ -86,6 +87,34 @@ def test_a_card_that_may_not_be_shown_is_refused_and_stays_typed(shop: Shop) -> 
         assert sentence in answer.text, changes
         assert changes.get("hours", "每天 5:30–11:00") in answer.text
     assert merchant(shop).intro == ""
+
+
+def test_a_phone_for_everybody_is_rung_with_a_tap_once_approved(shop: Shop) -> None:
+    """The one the operator was told stays between them."""
+    with shop.runtime.transaction(Role.PLATFORM) as session:
+        session.execute(update(Merchant).values(phone="13800001234"))
+    code = shop.street.code(shop.merchant_id, "门口")
+    with shop.runtime.transaction(Role.PLATFORM) as session:
+        public_id = session.scalar(select(SubQrCode.public_id).where(SubQrCode.id == code.id))
+    pages = (f"/m/shops/{shop.merchant_id}", f"/q/{public_id}")
+    shop.owner.get("/merchant/me/card")
+    for wrong in ("请加微信", "12345", "0571-8888 6666转2", "1" * 21):
+        answer = shop.owner.post("/merchant/me/card", {**CARD, "public_phone": wrong})
+        assert answer.status_code == 422, wrong
+        assert f'value="{wrong}"' in answer.text
+    assert shop.owner.post("/merchant/me/card", {**CARD, "public_phone": "0571-8888 6666"}).status_code == 303
+    assert 'value="0571-8888 6666"' in shop.owner.get("/merchant/me/card").text
+    assert not any("tel:" in shop.owner.client.get(page).text for page in pages)
+    agree(shop)
+    for page in pages:
+        shown = shop.owner.client.get(page).text
+        assert 'href="tel:057188886666"' in shown, page
+        assert "0571-8888 6666" in shown
+        assert "13800001234" not in shown
+    assert "0571-8888 6666" in shop.owner.get("/merchant/me").text
+    shop.owner.post("/merchant/me/card", {**CARD, "public_phone": ""})
+    agree(shop)
+    assert not any("tel:" in shop.owner.client.get(page).text for page in pages)
 
 
 def test_markup_on_a_card_is_text(shop: Shop) -> None:

@@ -7,7 +7,10 @@ from collections.abc import Callable
 
 import pytest
 from flask import Flask
+from sqlalchemy import text
 
+from campaigns.points import exchange
+from core.database import Role
 from core.runtime import Runtime
 from merchants.models import StaffRole
 from tests.web.till import Till, nonce_in
@@ -100,6 +103,39 @@ def test_levels_and_offers(till: Till) -> None:
     assert "/open" in till.owner.get(HOME).text
     foreign = till.neighbour().live()
     assert till.owner.post(f"{HOME}/offers", offer | {"coupon_template": str(foreign)}).status_code == 404
+
+
+@pytest.mark.plants_violation  # pieces that nobody took
+def test_an_offer_is_changed_and_keeps_what_was_typed(till: Till) -> None:
+    """Whoever looks pays the new price; there are never fewer than were taken."""
+    template = till.live()
+    with till.runtime.transaction(Role.MERCHANT, merchant_id=till.id) as session:
+        offer = exchange.add(session, merchant_id=till.id, template_id=template, price=30, stock=9, per_person=1)
+        path = f"{HOME}/offers/{offer.id}"
+    with till.runtime.transaction(Role.PLATFORM) as session:
+        session.execute(text("UPDATE points_offer SET taken = 4"))
+    page = till.owner.get(HOME).text
+    assert f'action="{path}"' in page
+    terms = {"price": "45", "stock": "20", "per_person": "2"}
+    for wrong, field, said in (
+        ({"price": "0"}, "price", "所需积分要在 1 到"), ({"price": ""}, "price", "所需积分要在 1 到"),
+        ({"stock": "3"}, "stock", "不能少于已经兑换的"), ({"per_person": "1.5"}, "per_person", "请填整数"),
+    ):  # fmt: skip
+        answer = till.owner.post(path, terms | wrong)
+        assert answer.status_code == 422, wrong
+        assert said in answer.text, wrong
+        assert f'id="offer-{offer.id}-{field}-error"' in answer.text
+        assert f'name="{field}" value="{wrong[field]}"' in answer.text, "what was typed stands there still"
+        assert all(f'value="{value}"' in answer.text for name, value in terms.items() if name not in wrong)
+    assert till.owner.post(path, terms).status_code == 303
+    page = till.owner.get(HOME).text
+    assert "45 积分一张" in page
+    assert "换走 4 / 20" in page
+    till.owner.post(f"{path}/close")
+    assert till.owner.post(path, terms | {"price": "50"}).status_code == 303
+    assert "没开" in till.owner.get(HOME).text, "a new price opens nothing"
+    assert till.neighbour().owner.post(path, terms).status_code == 404
+    assert till.signed_in("xiaoli").post(path, terms).status_code == 403
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from flask import Flask
 from sqlalchemy import text
 
-from campaigns.coupons import alliance
+from campaigns.coupons import alliance, templates
 from campaigns.coupons.giving import NotGiven
+from campaigns.points import rules
+from campaigns.points.models import RuleTrigger
+from campaigns.points.rules import Rule
 from core.database import Role
 from core.runtime import Runtime
 from merchants.models import StaffRole
@@ -72,6 +78,74 @@ def test_who_owes_whom_and_who_redeemed_their_own(till: Till, operator: Browser)
         assert operator.get(f"{HOME}/alliance/{odd}").status_code == 404, odd
     assert "满百减二十" in operator.get(f"{HOME}/redemptions").text
     assert "没有这样的核销" in operator.get(f"{HOME}/redemptions?own=1").text
+
+
+def test_what_the_pages_show_is_taken_away_as_tables(till: Till, operator: Browser) -> None:
+    """Each is narrowed as its page is, carries the page's figures, and is written down."""
+    other = till.neighbour("面馆")
+    template = till.live(name="=立减五元", value_fen=500, min_spend_fen=0)
+    ended = till.live(name="停了的")
+    with till.runtime.transaction(Role.PLATFORM) as session:
+        asked = {"merchant_id": till.id, "template_id": template, "acceptor_id": other.id}
+        alliance.ask(session, **asked, pays_percent=60, most=None, now=till.runtime.now())
+        alliance.agree(session, merchant_id=other.id, template_id=template, pays_percent=60, now=till.runtime.now())
+        rule = Rule(RuleTrigger.SPEND, 1, 200, 5_000, per_fen=100)
+        rules.save(session, merchant_id=other.id, rule=rule, now=till.runtime.now())
+        templates.end(session, merchant_id=till.id, template_id=ended, staff_id=1)
+    follower, given = till.holder(template)
+    other.owner.get("/merchant/till")
+    fields = {"shown": till.shows(follower), "coupon": given.public_id, "nonce": "n1", "bill": "20"}
+    assert other.owner.post("/merchant/till/redeem", fields).status_code == 200
+    operator.get(HOME)
+    day = (till.runtime.now() + timedelta(hours=8)).date()
+    month = f"{day:%Y-%m}"
+
+    def taken(**wanted: str) -> list[dict[str, str]]:
+        answer = operator.post(f"{HOME}/export", wanted)
+        assert answer.status_code == 200, answer.text
+        assert answer.mimetype == "text/csv"
+        return list(csv.DictReader(io.StringIO(answer.get_data(as_text=True).removeprefix("\ufeff"))))
+
+    assert [row["券"] for row in taken(table="kinds")] == ["停了的", "'=立减五元"]
+    (kind,) = taken(table="kinds", state="live")
+    figures = ("商户", "已发", "核销", "用完了", "让了（元）", "带来的账单（元）", "预算用了（元）")
+    assert [kind[one] for one in figures] == ["老王豆浆", "1", "1", "1", "5.00", "20.00", "5.00"]
+    (used,) = taken(table="redemptions", since=str(day), until=str(day))
+    assert (used["在哪家"], used["发券的店"], used["让了（元）"]) == ("面馆", "老王豆浆", "5.00")
+    yesterday = str(day - timedelta(days=1))
+    assert taken(table="redemptions", until=yesterday) == []
+    assert taken(table="redemptions", own="1") == []
+    (earned,) = taken(table="journal", since=str(day))
+    assert (earned["什么"], earned["凭什么"], earned["商户"]) == ("得到", "消费", "面馆")
+    sides = [int(earned[one].lstrip("'")) for one in ("能用的积分", "还没到账", "店里")]
+    assert sides == [20, 0, -20]
+    assert taken(table="journal", until=yesterday) == []
+    (owed,) = taken(table="settlement", month=month)
+    assert (owed["该付的"], owed["该收的"], owed["多少（元）"]) == ("老王豆浆", "面馆", "3.00")
+    (settled,) = taken(table="settled", month=month)
+    assert (settled["核销的店"], settled["结算（分）"]) == ("面馆", "300")
+    assert taken(table="settled", month="2026-01") == []
+    for odd in ({"table": "staff"}, {"table": "journal", "since": "2026-02-31"}, {"table": "settlement", "month": "1"},
+                {"table": "redemptions", "since": str(day), "until": yesterday}, {}):  # fmt: skip
+        assert operator.post(f"{HOME}/export", odd).status_code == 422, odd
+    assert operator.post(f"{HOME}/export", {"table": "settlement", "month": "2026-13"}).status_code == 404
+    assert "benefits.journal" in operator.get("/operator/audit?action=export").text
+    assert till.owner.post(f"{HOME}/export", {"table": "kinds"}).status_code == 403
+
+
+def test_the_list_of_redemptions_is_narrowed_to_days(till: Till, operator: Browser) -> None:
+    follower, given = till.holder(till.live(min_spend_fen=0))
+    till.owner.get("/merchant/till")
+    fields = {"shown": till.shows(follower), "coupon": given.public_id, "nonce": "n1"}
+    assert till.owner.post("/merchant/till/redeem", fields).status_code == 200
+    day = (till.runtime.now() + timedelta(hours=8)).date()
+    yesterday = day - timedelta(days=1)
+    list_ = f"{HOME}/redemptions"
+    assert "满百减二十" in operator.get(f"{list_}?since={day}&until={day}").text
+    page = operator.get(f"{list_}?until={yesterday}").text
+    assert "没有这样的核销" in page
+    assert f'value="{yesterday}"' in page
+    assert "不能晚于" in operator.get(f"{list_}?since={day}&until={yesterday}").text
 
 
 def test_somebody_is_blocked_and_let_back(till: Till, operator: Browser) -> None:

@@ -55,6 +55,15 @@ def held(till: Till, adjustment: PointsAdjustment) -> int:
         ).points
 
 
+def in_menu(page: str) -> int:
+    """What the menu says waits among coupons and points."""
+    found = re.search(
+        r'<a href="/operator/benefits"[^>]*>.*?优惠与积分(?:<span[^>]*>(\d+)</span>)?</a>', page, re.DOTALL
+    )
+    assert found
+    return int(found[1] or 0)
+
+
 def proved(till: Till) -> None:
     jobs.drain(till.runtime, worker.HANDLERS, outbox.SLOW)
 
@@ -104,6 +113,8 @@ def test_what_is_wrong_is_red_and_said_row_by_row(till: Till, operator: Browser)
         with till.runtime.transaction(Role.PLATFORM) as session:
             session.execute(text(moved), {"by": 17})
             proof.prove(session, till.runtime.now())
+        assert "有不平的地方" in operator.get("/operator/").text
+        assert in_menu(operator.get("/operator/merchants").text) == 1
         page = operator.get(HOME).text
         assert re.search(r"notice-bad.*?有 1 处不平", page, re.DOTALL)
         assert page.count("账户余额和流水对不上") == 1, "however many ways show it"
@@ -117,6 +128,23 @@ def test_what_is_wrong_is_red_and_said_row_by_row(till: Till, operator: Browser)
     page = operator.get(HOME).text
     assert "notice-bad" in page
     assert "已经没有不平的了" in page
+    with till.runtime.transaction(Role.PLATFORM) as session:
+        proof.prove(session, till.runtime.now())
+    assert "有不平的地方" not in operator.get("/operator/").text, "until the next proof says otherwise"
+    assert in_menu(operator.get("/operator/merchants").text) == 0
+
+
+def test_what_waits_is_counted_in_the_menu(till: Till, operator: Browser) -> None:
+    assert in_menu(operator.get("/operator/").text) == 0
+    wanted, other = asked(till, 800), asked(till, 900)
+    page = operator.get("/operator/benefits").text
+    assert in_menu(page) == 2
+    assert "账本 (2)" in page
+    for one, answer in ((wanted, "agree"), (other, "refuse")):
+        operator.post(f"{HOME}/adjustments/{one.id}/{answer}")
+    page = operator.get("/operator/benefits").text
+    assert in_menu(page) == 0
+    assert "账本 (" not in page
 
 
 def test_the_operator_is_the_second_person(till: Till, operator: Browser) -> None:

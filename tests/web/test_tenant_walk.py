@@ -100,6 +100,7 @@ NUMBERS_THAT_NAME_NOBODY: Final = {
     "RulesForm.vests_after_days": "a number of days",
     "LogQuery.before": "a place in the order of one's own redemptions",
     "EntriesQuery.before": "a place in the order of one's own statement",
+    "HandedQuery.before": "a place in the order of one's own coupons",
     "FanQuery.before": "a place in the order of a person's statement",
     "AgreeForm.pays_percent": "a share that was read",
 }
@@ -420,6 +421,7 @@ class Town:
             "to_id": "SELECT CAST(:id AS bigint)",
             "coupon_id": "SELECT id FROM coupon_template WHERE merchant_id = :id",
             "coupon_template_id": "SELECT id FROM coupon_template WHERE merchant_id = :id",
+            "given": "SELECT public_id FROM coupon WHERE merchant_id = :id",
             "visit_id": "SELECT id FROM visit WHERE merchant_id = :id",
             "redemption_id": "SELECT id FROM redemption WHERE merchant_id = :id",
             "adjustment_id": "SELECT id FROM points_adjustment WHERE merchant_id = :id",

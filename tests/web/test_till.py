@@ -10,7 +10,8 @@ import pytest
 from flask import Flask
 from sqlalchemy import text
 
-from campaigns.coupons import alliance
+from campaigns.coupons import alliance, redeeming
+from core.clock import SHANGHAI
 from core.database import Role
 from core.runtime import Runtime
 from tests.web.conftest import Browser
@@ -92,6 +93,56 @@ def test_what_a_nonce_may_be(till: Till) -> None:
     assert till.count("redemption") == 1
 
 
+def test_a_coupon_is_held_while_the_bill_is_paid(till: Till) -> None:
+    """Meanwhile the neighbour's till, which takes the coupon as well, is told no; a hold lets go by itself."""
+    other = till.neighbour()
+    template = till.live(value_fen=500, min_spend_fen=0)
+    follower, _given = till.holder(template)
+    with till.runtime.transaction(Role.PLATFORM) as session:
+        asked = {"merchant_id": till.id, "template_id": template, "acceptor_id": other.id}
+        alliance.ask(session, **asked, pays_percent=60, most=None, now=till.runtime.now())
+        alliance.agree(session, merchant_id=other.id, template_id=template, pays_percent=60, now=till.runtime.now())
+    till.owner.get(HOME)
+    other.owner.get(HOME)
+    shown = till.shows(follower)
+    page = look(till.owner, shown)
+    assert "先锁定（收款中）" in page
+    assert "取消锁定" not in page
+    fields = form_of(page, shown, "20")
+    held = till.owner.post(f"{HOME}/reserve", fields)
+    assert held.status_code == 200
+    until = (till.runtime.now() + redeeming.HELD).astimezone(SHANGHAI)
+    assert re.search(rf"已锁定到 \S+ ({until:%H:%M}|{until - timedelta(minutes=1):%H:%M})", held.text)
+    assert "先锁定（收款中）" not in held.text
+    assert 'value="20"' in held.text, "what was typed stays"
+    assert "已锁定到" in look(till.owner, shown), "it is so for whoever looks again"
+    assert "正在另一家店使用" in look(other.owner, shown)
+    refused = other.owner.post(f"{HOME}/reserve", fields)
+    assert refused.status_code == 409
+    assert "没有锁定" in refused.text
+    other.owner.post(f"{HOME}/release", fields)
+    assert "已锁定到" in look(till.owner, shown), "only who holds it lets it go"
+    released = till.owner.post(f"{HOME}/release", fields)
+    assert "先锁定（收款中）" in released.text
+    assert "正在另一家店使用" not in look(other.owner, shown)
+    till.owner.post(f"{HOME}/reserve", fields)
+    done = till.owner.post(REDEEM, form_of(look(till.owner, shown), shown, "20"))
+    assert "实付 ¥15" in done.text
+
+
+def test_a_hold_is_let_go_after_the_code_is_over_too(till: Till) -> None:
+    follower, given = till.holder(till.live(min_spend_fen=0))
+    till.owner.get(HOME)
+    shown = till.shows(follower)
+    fields = form_of(look(till.owner, shown), shown)
+    till.owner.post(f"{HOME}/reserve", fields)
+    with till.runtime.transaction(Role.PLATFORM) as session:
+        session.execute(text("UPDATE shown_code SET expires_at = app_now() - interval '1 second'"))
+    assert till.owner.post(f"{HOME}/reserve", fields).status_code == 409, "the code holds nothing any more"
+    assert "已取消锁定" in till.owner.post(f"{HOME}/release", fields).text
+    assert till.street.state(given.coupon_id) == "issued"
+
+
 def test_the_bill_is_asked_for_where_it_decides(till: Till) -> None:
     follower, _given = till.holder(till.live(value_fen=500, min_spend_fen=3_000))
     till.owner.get(HOME)
@@ -148,7 +199,7 @@ def test_what_cannot_be_used_says_why(till: Till) -> None:
         session.execute(text("UPDATE coupon SET state = 'revoked', ended_at = app_now()"))
     answer = till.owner.post(REDEEM, fields | {"nonce": "n2"})
     assert answer.status_code == 409
-    assert "已作废" in answer.text
+    assert "已收回" in answer.text
 
 
 def test_another_shops_coupon_is_taken_only_once_agreed(till: Till) -> None:

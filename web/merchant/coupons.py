@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Literal
+from urllib.parse import urlencode
 
 from flask import Blueprint, flash, g, redirect, render_template
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from campaigns import audience
 from campaigns.coupons import alliance, giving, statistics, templates, validity
 from campaigns.coupons.giving import Refusal
-from campaigns.coupons.models import CouponTemplate, TemplateState
+from campaigns.coupons.models import Coupon, CouponTemplate, TemplateState
 from campaigns.points import levels
 from core.clock import SHANGHAI, business_day
 from core.database import Role
-from core.errors import BusinessError, Invalid
+from core.errors import BusinessError, Invalid, NotFound
 from merchants.models import StaffRole
 from merchants.reviews import ReviewState
 from qrcodes import handovers
@@ -34,7 +37,7 @@ from web.merchant import coupon_form
 from web.merchant.coupon_form import CouponForm, Whole
 from web.merchant.pictures import own_picture_url
 from web.merchant.words import show_refusal
-from web.query import Id, Query, read_query
+from web.query import Id, Query, Words, read_query
 from web.register import yuan
 from web.security import limiter
 
@@ -55,6 +58,8 @@ REFUSAL_LABELS: dict[Refusal, Any] = {
 ONE = "/<int:coupon_template_id>"
 PAGE = 30
 DAYS = 30
+NOT_IN_NUMBERS = re.compile(r"[\s-]")
+"""What a fan's number is written with, to be read more easily."""
 OPENS_AS = "%Y-%m-%d %H:%M"
 """How a line of tranches spells a moment; the clock on the wall is Shanghai's."""
 STATES: dict[str, tuple[TemplateState, ...]] = {
@@ -76,6 +81,19 @@ class NewQuery(Query):
     """What a new one begins with."""
 
     like: Literal["amount", "percent", "gift"] | None = None
+
+
+class HandedQuery(Query):
+    """Whose coupons, and from where on."""
+
+    q: Words = ""
+    before: Id | None = None
+
+
+class RevokeForm(Form):
+    """Why one is taken back."""
+
+    reason: OptionalLine = ""
 
 
 class StockForm(Form):
@@ -498,6 +516,66 @@ def export(coupon_template_id: int) -> ResponseReturnValue:
 
     heads = (_("日期"), _("发出"), _("核销"), _("让利（元）"))
     return csv_answer(template.name, heads, rows_from(read, role=Role.MERCHANT, merchant_id=merchant_id))
+
+
+@blueprint.get(f"{ONE}/given")
+@merchant_required()
+def handed(coupon_template_id: int) -> str:
+    """Every coupon of this kind that was given, and what it is by now."""
+    return _handed_page(_own(coupon_template_id), read_query(HandedQuery))
+
+
+@blueprint.post(f"{ONE}/given/<given>/revoke")
+@merchant_required(StaffRole.OWNER)
+def revoke(coupon_template_id: int, given: str) -> ResponseReturnValue:
+    """Take back one that was given by mistake and has not been used up."""
+    template, merchant_id = _own(coupon_template_id), g.staff.merchant_id
+    mine = {"merchant_id": merchant_id, "template_id": template.id, "public_id": given}
+    if g.session.scalar(select(Coupon.id).filter_by(**mine)) is None:
+        raise NotFound("没有这张券。")
+    form = read_form(RevokeForm)
+    try:
+        giving.revoke(
+            g.session,
+            merchant_id=merchant_id,
+            staff_id=g.staff.id,
+            coupon_public_id=given,
+            reason=form.data.reason if form.data else "",
+            now=now(),
+        )
+    except BusinessError as refusal:
+        return _handed_page(template, HandedQuery(), (given, form, refusal)), refusal.status
+    flash(_("已收回，客人的页面上写着“已收回”。"), "good")
+    return redirect(f"{HOME}/{template.id}/given", 303)
+
+
+def _handed_page(
+    template: CouponTemplate,
+    query: HandedQuery,
+    refused: tuple[str, Submission[RevokeForm], BusinessError] | None = None,
+) -> str:
+    """`refused` is the coupon that could not be taken back, what was typed, and why."""
+    found = statistics.handed(
+        g.session,
+        merchant_id=g.staff.merchant_id,
+        template_id=template.id,
+        now=now(),
+        number=NOT_IN_NUMBERS.sub("", query.q).upper() if query.q else None,
+        before=query.before,
+        limit=PAGE + 1,
+    )
+    path = f"{HOME}/{template.id}/given"
+    here = f"{path}?{urlencode({'q': query.q})}&" if query.q else f"{path}?"
+    return render_template(
+        "merchant/coupon_given.html",
+        template=template,
+        rows=found[:PAGE],
+        query=query,
+        refused=refused,
+        refusal=refusal_text(refused[2]) if refused else None,
+        older=f"{here}before={found[PAGE - 1].id}" if len(found) > PAGE else None,
+        first=here.rstrip("?&") if query.before else None,
+    )
 
 
 def _own(coupon_template_id: int) -> CouponTemplate:

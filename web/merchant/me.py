@@ -18,7 +18,7 @@ from web.acts import record
 from web.auth.access import merchant_required
 from web.auth.pages import invitation_url, role_name
 from web.context import current_runtime, now
-from web.forms import Form, Paragraph, Submission, blank, read_form
+from web.forms import Form, OptionalLine, Paragraph, Submission, blank, read_form
 from web.merchant.pictures import PictureId, own_picture_url
 from web.merchant.words import show_refusal
 from web.security import limiter
@@ -37,6 +37,7 @@ class CardForm(Form):
     intro: Paragraph = ""
     address: Address = ""
     hours: Address = ""
+    public_phone: OptionalLine = ""
     picture: PictureId = ""
 
 
@@ -67,7 +68,15 @@ def me() -> ResponseReturnValue:
 def card() -> ResponseReturnValue:
     """The form of the card."""
     latest = cards.newest(g.session, merchant_id=g.staff.merchant_id) or _merchant()
-    return _card_page(blank(intro=latest.intro, address=latest.address, hours=latest.hours, picture=latest.picture_id))
+    return _card_page(
+        blank(
+            intro=latest.intro,
+            address=latest.address,
+            hours=latest.hours,
+            public_phone=latest.public_phone,
+            picture=latest.picture_id,
+        )
+    )
 
 
 @blueprint.post("/card")
@@ -79,10 +88,19 @@ def save_card() -> ResponseReturnValue:
         return _card_page(form), 422
     try:
         picture_id = int(form.data.picture) if form.data.picture else None
+        latest = cards.newest(g.session, merchant_id=g.staff.merchant_id) or _merchant()
         cards.propose(
             g.session,
             merchant_id=g.staff.merchant_id,
-            card=Card(form.data.intro, form.data.address, form.data.hours, picture_id),
+            card=Card(
+                intro=form.data.intro,
+                address=form.data.address,
+                hours=form.data.hours,
+                picture_id=picture_id,
+                public_phone=form.data.public_phone,
+                latitude=latest.latitude,
+                longitude=latest.longitude,
+            ),
             hosts=link_hosts(current_runtime().settings.public_url),
         )
     except Invalid as refusal:

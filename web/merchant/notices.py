@@ -23,6 +23,7 @@ KINDS: dict[NoticeKind, Any] = {
     NoticeKind.REFUSED: _l("送审的内容没有通过"),
     NoticeKind.EXPIRING: _l("临时二维码快到期（提前 7、3、1 天）"),
     NoticeKind.FIRST_FAN: _l("今天的第一位新粉丝"),
+    NoticeKind.TALK_WAITS: _l("有客人在等回复"),
 }
 
 
@@ -39,6 +40,7 @@ class WishesForm(Form):
     refused: Literal["true", ""] = ""
     expiring: Literal["true", ""] = ""
     first_fan: Literal["true", ""] = ""
+    talk_waits: Literal["true", ""] = ""
 
 
 @blueprint.app_template_filter()
@@ -52,6 +54,8 @@ def notice_words(notice: StaffNotice) -> str:
         words = _("群发“%(name)s”", name=notice.subject) if notice.subject else _("群发")
     elif notice.cause.startswith(notices.COUPON):
         words = _("优惠券“%(name)s”", name=notice.subject)
+    elif notice.cause.startswith(notices.DESK):
+        words = _("接待时说的话")
     else:
         words = _("“%(label)s”的欢迎语", label=notice.subject) if notice.subject else _("本店的欢迎语")
     match NoticeKind(notice.kind):
@@ -63,6 +67,8 @@ def notice_words(notice: StaffNotice) -> str:
             return str(_("临时二维码“%(subject)s”还有 %(days)s 天到期。", subject=notice.subject, days=notice.days))
         case NoticeKind.FIRST_FAN:
             return str(_("今天的第一位新粉丝来了，扫的是“%(subject)s”。", subject=notice.subject))
+        case NoticeKind.TALK_WAITS:
+            return str(_("客人 %(subject)s 在等您回复。", subject=notice.subject))
 
 
 def _approved(notice: StaffNotice, words: str) -> str:

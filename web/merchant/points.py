@@ -15,6 +15,7 @@ from sqlalchemy import select
 from campaigns.coupons import templates
 from campaigns.coupons.models import TemplateState
 from campaigns.points import adjustments, exchange, ledger, levels, overview, rules
+from campaigns.points.exchange import Offer
 from campaigns.points.levels import Level
 from campaigns.points.models import AdjustmentState, PointsAdjustment, RuleTrigger
 from campaigns.points.rules import Cost, Rule
@@ -77,13 +78,22 @@ class LevelsForm(Form):
     levels: Paragraph = ""
 
 
-class OfferForm(Form):
-    """A coupon for points."""
+class TermsForm(Form):
+    """What an offer costs, how many there are, and how many one person may have."""
 
-    coupon_template: Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,17}$")]
     price: Whole = ""
     stock: Whole = ""
     per_person: Whole = ""
+
+    def numbers(self) -> dict[str, int]:
+        """As numbers; what was left empty is none."""
+        return {name: whole_of(getattr(self, name), name) or 0 for name in ("price", "stock", "per_person")}
+
+
+class OfferForm(TermsForm):
+    """A coupon for points."""
+
+    coupon_template: Annotated[str, StringConstraints(pattern=r"^[1-9][0-9]{0,17}$")]
 
 
 class SettingsForm(Form):
@@ -123,6 +133,15 @@ class RuleCard:
     words: str
     is_on: bool
     cost: str
+    form: Submission[Any]
+
+
+@dataclass(frozen=True)
+class OfferCard:
+    """One offer, and the form of its terms."""
+
+    key: str
+    offer: Offer
     form: Submission[Any]
 
 
@@ -215,36 +234,50 @@ def add_offer() -> ResponseReturnValue:
         return _page(open_="offers", form=form), 422
     template = templates.find(g.session, merchant_id=g.staff.merchant_id, template_id=int(form.data.coupon_template))
     try:
-        price, stock, per_person = (
-            whole_of(getattr(form.data, name), name) or 0 for name in ("price", "stock", "per_person")
-        )
-        exchange.add(
-            g.session,
-            merchant_id=g.staff.merchant_id,
-            template_id=template.id,
-            price=price,
-            stock=stock,
-            per_person=per_person,
-        )
+        terms = form.data.numbers()
+        exchange.add(g.session, merchant_id=g.staff.merchant_id, template_id=template.id, **terms)
     except Invalid as refusal:
         form.refuse(refusal)
         return _page(open_="offers", form=form), 422
-    record("points.offer", f"coupon_template:{template.id}", price=price, stock=stock)
+    record("points.offer", f"coupon_template:{template.id}", **terms)
     flash(_("加上了，邻居们现在就能换。"), "good")
     return redirect(HOME, 303)
+
+
+@blueprint.post("/offers/<int:offer_id>")
+@merchant_required(StaffRole.OWNER)
+def change_offer(offer_id: int) -> ResponseReturnValue:
+    """Another price, and other numbers; what was taken already stays taken."""
+    offer, here = _offer(offer_id), f"offer-{offer_id}"
+    form = read_form(TermsForm)
+    if form.data is None:
+        return _page(open_=here, form=form), 422
+    try:
+        terms = form.data.numbers()
+        exchange.change(g.session, merchant_id=g.staff.merchant_id, offer_id=offer_id, is_on=offer.is_on, **terms)
+    except Invalid as refusal:
+        form.refuse(refusal)
+        return _page(open_=here, form=form), 422
+    record("points.offer", f"points_offer:{offer_id}", **terms)
+    flash(_("已保存。"), "good")
+    return redirect(HOME, 303)
+
+
+def _offer(offer_id: int) -> Offer:
+    offer = exchange.find(g.session, merchant_id=g.staff.merchant_id, offer_id=offer_id)
+    if offer is None:
+        raise NotFound
+    return offer
 
 
 @blueprint.post("/offers/<int:offer_id>/<any(open, close):act>")
 @merchant_required(StaffRole.OWNER)
 def switch_offer(offer_id: int, act: str) -> ResponseReturnValue:
     """Offer it again, or no longer."""
-    merchant_id = g.staff.merchant_id
-    offer = exchange.find(g.session, merchant_id=merchant_id, offer_id=offer_id)
-    if offer is None:
-        raise NotFound
+    offer = _offer(offer_id)
     exchange.change(
         g.session,
-        merchant_id=merchant_id,
+        merchant_id=g.staff.merchant_id,
         offer_id=offer_id,
         price=offer.price,
         stock=offer.stock,
@@ -434,7 +467,10 @@ def _page(
         level_form=form
         if form and open_ == "levels"
         else blank(levels="\n".join(f"{one.name} {one.from_points} {one.earn_percent}" for one in found)),
-        offers=exchange.offers_of(g.session, merchant_id=merchant_id),
+        offers=[
+            _offer_card(one, form if open_ == f"offer-{one.id}" else None)
+            for one in exchange.offers_of(g.session, merchant_id=merchant_id)
+        ],
         offer_form=form if form and open_ == "offers" else blank(price=100, stock=20, per_person=1),
         exchangeable=[(row.template.id, row.template.name) for row in live],
         waiting=waiting,
@@ -443,6 +479,11 @@ def _page(
         settings_form=form if form and open_ == "settings" else blank(alone_most=alone),
         open=open_,
     )
+
+
+def _offer_card(offer: Offer, form: Submission[Any] | None) -> OfferCard:
+    stored = blank(price=offer.price, stock=offer.stock, per_person=offer.per_person)
+    return OfferCard(f"offer-{offer.id}", offer, form or stored)
 
 
 def _rule_card(key: str, stored: Rule | None, cost: Cost | None, form: Submission[Any] | None) -> RuleCard:

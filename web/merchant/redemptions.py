@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import date
-from typing import Annotated
 from urllib.parse import urlencode
 
 from flask import Blueprint, flash, g, redirect, render_template
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
-from pydantic import Field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -29,14 +26,13 @@ from web.forms import read_form
 from web.language import refusal_text
 from web.merchant.till import UndoForm
 from web.merchant.words import fan_number
-from web.query import Id, Query, read_query
+from web.query import Day, Id, Query, read_query
 
 blueprint = Blueprint("merchant_redemptions", __name__, url_prefix="/merchant/redemptions")
 
 HOME = "/merchant/redemptions"
 PAGE = 50
 CHOICES = 200
-Day = Annotated[date, Field(ge=date(2020, 1, 1), le=date(2100, 1, 1))]
 
 
 class LogWishes(Query):

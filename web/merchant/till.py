@@ -146,6 +146,48 @@ def redeem() -> ResponseReturnValue:
     return _done(_redeemed(done))
 
 
+@blueprint.post("/reserve")
+@merchant_required()
+@limiter.limit("120 per minute")
+def reserve() -> ResponseReturnValue:
+    """Hold a coupon for this till while the bill is paid."""
+    form = read_form(RedeemForm)
+    if form.data is None:
+        return _entry(form), 422
+    data = form.data
+    try:
+        redeeming.reserve(
+            g.session,
+            current_runtime(),
+            merchant_id=g.staff.merchant_id,
+            staff_id=g.staff.id,
+            shown=data.shown,
+            coupon_public_id=data.coupon,
+            now=now(),
+        )
+        card = _card(data.shown)
+    except BusinessError as refusal:
+        return _refused(_("没有锁定"), refusal)
+    return _card_page(data.shown, card, bill_typed=data.bill)
+
+
+@blueprint.post("/release")
+@merchant_required()
+@limiter.limit("120 per minute")
+def release() -> ResponseReturnValue:
+    """Hold a coupon no longer; the card again, where its code still shows it."""
+    form = read_form(RedeemForm)
+    if form.data is None:
+        return _entry(form), 422
+    data = form.data
+    redeeming.release(g.session, merchant_id=g.staff.merchant_id, coupon_public_id=data.coupon)
+    try:
+        card = _card(data.shown)
+    except BusinessError:
+        return _done(Verdict(_("已取消锁定"), lines=(_("要核销，请客人再出示一次码。"),)))
+    return _card_page(data.shown, card, bill_typed=data.bill)
+
+
 def _redeemed(done: Redeemed) -> Verdict:
     lines = [done.name if done.issuer_name == "" else _("%(name)s（%(shop)s）", name=done.name, shop=done.issuer_name)]
     if done.to_pay_fen is not None:
@@ -293,6 +335,7 @@ def _card_page(shown: str, card: Card, refusal: BusinessError | None = None, bil
         own_id=g.staff.merchant_id,
         refusal=refusal_text(refusal) if refusal else None,
         bill_typed=bill_typed,
+        held_minutes=int(redeeming.HELD.total_seconds()) // 60,
     )
 
 

@@ -14,6 +14,7 @@ from qrcodes.traffic import Range
 from web.auth.access import merchant_required
 from web.context import now
 from web.live import live_page
+from web.navigation import waiting_customers
 
 blueprint = Blueprint("merchant_today", __name__, url_prefix="/merchant")
 
@@ -56,6 +57,7 @@ def today() -> ResponseReturnValue:
         by_code=[one for one in by_code if one.counts != traffic.Counts()][:BUSIEST],
         latest=fans.page(g.session, merchant_id, limit=LATEST),
         fan_counts=counts,
+        waiting=waiting_customers(),
         notices=notices.unread(g.session, merchant_id=merchant_id, staff_id=g.staff.id, limit=NEWS),
         steps=_first_steps(merchant_id, fans_so_far=counts.total),
     )

@@ -8,13 +8,16 @@ from web.operator import (
     approvals,
     audit,
     batches,
+    benefit_exports,
     benefits,
     broadcast_report,
     broadcasts,
     codes,
     coupon_approvals,
     desk,
+    desk_words,
     digests,
+    directory,
     events,
     followers,
     health,
@@ -23,6 +26,7 @@ from web.operator import (
     ledgers,
     menu,
     merchants,
+    notices,
     queues,
     quota,
     referrals,
@@ -51,12 +55,16 @@ SUBJECTS = (
     codes,
     approvals,
     coupon_approvals,
+    desk_words,
     broadcasts,
     broadcast_report,
     benefits,
+    benefit_exports,
     referrals,
     ledgers,
     digests,
+    directory,
+    notices,
     events,
     followers,
     unmatched,
@@ -75,6 +83,8 @@ SUBJECTS = (
 def register(app: Flask) -> None:
     """Add the pages and the words they use."""
     words.register(app)
+    directory.register(app)
+    notices.register(app)
     app.add_template_global(desk.here)
     app.add_template_global(spans.rows_path)
     blueprint = Blueprint("operator", __name__, url_prefix="/operator")

@@ -191,15 +191,21 @@ def page_with_coupons(coupon_template_id: int, form: Submission[Any]) -> str:
     return _page(0, {}, coupon_forms={coupon_template_id: form})
 
 
+def page_with_desk_words(desk_words_id: int, form: Submission[Any]) -> str:
+    """The queue with the refused form of one of the desks' words."""
+    return _page(0, {}, desk_words_forms={desk_words_id: form})
+
+
 def _page(
     after: int,
     forms: dict[int, Submission[RefusalForm]] | dict[int, Submission[DecisionForm]],
     card_forms: dict[int, Submission[RefusalForm]] | None = None,
     slogan_forms: dict[int, Submission[RefusalForm]] | None = None,
     coupon_forms: dict[int, Submission[Any]] | None = None,
+    desk_words_forms: dict[int, Submission[Any]] | None = None,
 ) -> str:
-    """`forms` holds the refused form of one of the messages, the others of one of the cards, slogans or coupons."""
-    from web.operator import coupon_approvals
+    """`forms` holds the refused form of one of the messages, the others of one of the other kinds."""
+    from web.operator import coupon_approvals, desk_words
 
     waiting = welcomes.waiting_for_review(g.session, after=after, limit=PAGE + 1)
     shown = waiting[:PAGE]
@@ -218,6 +224,8 @@ def _page(
         slogan_forms=slogan_forms or {},
         waiting_coupons=coupon_approvals.waiting(),
         coupon_forms=coupon_forms or {},
+        waiting_desk_words=desk_words.waiting(),
+        desk_words_forms=desk_words_forms or {},
         older=here(after=shown[-1].id) if len(waiting) > PAGE else None,
         newest=here(after=None) if after else None,
         forms=forms,

@@ -19,6 +19,7 @@ from web.auth.access import operator_required
 from web.benefit_words import month_chips, month_named
 from web.context import now
 from web.forms import Form, Paragraph, Submission, blank, read_form
+from web.operator.benefit_exports import DaysQuery
 from web.operator.desk import PAGE, here, page_of
 from web.query import Id, Query, read_query
 
@@ -35,7 +36,7 @@ class KindsQuery(Query):
     before: Id | None = None
 
 
-class RedemptionsQuery(Query):
+class RedemptionsQuery(DaysQuery):
     """Which redemptions."""
 
     own: Literal["1"] | None = None
@@ -63,6 +64,7 @@ def index() -> str:
     return render_template(
         "operator/benefits.html",
         page=page,
+        state=query.state,
         states=[
             (_("全部"), here(state=None, before=None), not query.state),
             *(
@@ -131,11 +133,13 @@ def alliance_redemptions(month: str, from_id: int, to_id: int) -> str:
 def redemptions() -> str:
     """The latest redemptions everywhere, or those of people who redeemed their own."""
     query = read_query(RedemptionsQuery)
-    wanted = statistics.LogFilter(own=True if query.own else None)
+    query.check()
+    wanted = statistics.LogFilter(since=query.since, until=query.until, own=True if query.own else None)
     found = statistics.redemptions(g.session, wanted, before=query.before, limit=PAGE + 1)
     return render_template(
         "operator/benefits_redemptions.html",
         page=page_of(found, lambda row: row.id),
+        query=query,
         only=[
             (_("全部"), here(own=None, before=None), query.own is None),
             (_("自己核销自己的"), here(own="1", before=None), query.own is not None),

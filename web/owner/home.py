@@ -12,6 +12,7 @@ from campaigns.coupons import redeeming, wallet
 from campaigns.points import ledger, levels
 from campaigns.points.ledger import Balance
 from campaigns.points.levels import Standing
+from community.notices import reading
 from web.auth.access import owner_required
 from web.auth.owner import picture_of
 from web.context import current_runtime, now
@@ -37,6 +38,7 @@ def show() -> str:
     return render_template(
         "owner/home.html",
         memberships=memberships(g.session, g.owner.follower_id),
+        unread=reading.count_unread(g.session, follower_id=g.owner.follower_id, now=now()),
         live=wallet.count_live(g.session, follower_id=g.owner.follower_id, now=now()),
         shown=None,
     )

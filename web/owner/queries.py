@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from campaigns.coupons.models import CouponTemplate
 from core.errors import NotFound
-from merchants.models import Community, Merchant, Picture
+from merchants.models import Community, Merchant, OfficialAccount, Picture
 
 
 @dataclass(frozen=True)
@@ -23,6 +23,7 @@ class Shop:
     intro: str
     address: str
     hours: str
+    phone: str
     picture: str | None
     community_name: str
 
@@ -32,7 +33,7 @@ def shop(session: Session, shop_id: int) -> Shop:
     row = session.execute(
         select(
             Merchant.id, Merchant.name, Merchant.kind, Merchant.intro, Merchant.address, Merchant.hours,
-            Picture.public_id, Community.name,
+            Merchant.public_phone, Picture.public_id, Community.name,
         )
         .join(Community, Community.id == Merchant.community_id)
         .outerjoin(Picture, Picture.id == Merchant.picture_id)
@@ -41,6 +42,14 @@ def shop(session: Session, shop_id: int) -> Shop:
     if row is None:
         raise NotFound("没有找到这家店，它可能暂停营业了。")
     return Shop(*row)
+
+
+def account_id(session: Session, *, app_id: str) -> int:
+    """The account whose pages these are."""
+    found = session.scalar(select(OfficialAccount.id).where(OfficialAccount.app_id == app_id))
+    if found is None:
+        raise NotFound("还没有登记公众号。")
+    return found
 
 
 def template(session: Session, public_id: str) -> CouponTemplate:

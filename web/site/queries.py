@@ -54,6 +54,7 @@ class Sign:
     intro: str
     address: str
     hours: str
+    phone: str
     picture: str | None
     community_name: str
 
@@ -117,6 +118,7 @@ def sign(session: Session, *, public_id: str, now: datetime) -> Sign | None:
             Merchant.intro,
             Merchant.address,
             Merchant.hours,
+            Merchant.public_phone,
             Picture.public_id,
             Community.name,
         )
@@ -128,7 +130,7 @@ def sign(session: Session, *, public_id: str, now: datetime) -> Sign | None:
             or_(SubQrCode.expires_at.is_(None), SubQrCode.expires_at > now),
         )
     ).one_or_none()
-    return None if row is None else Sign(*row)
+    return None if row is None else Sign(*tuple(row))
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,19 @@ export class Clock {
     for (const button of document.querySelectorAll("[data-advance]")) {
       button.addEventListener("click", () => this.#advance(Number(button.dataset.advance), button, changed));
     }
+    at.clockToForm.addEventListener("submit", (event) => this.#toMoment(event, changed));
+  }
+
+  /** Beijing time, which the phones show, whatever this machine's is. */
+  #toMoment(event, changed) {
+    event.preventDefault();
+    const wanted = new Date(`${this.at.clockTo.value.slice(0, 16)}:00+08:00`);
+    const seconds = Math.round((wanted - this.now()) / 1000);
+    if (!(seconds > 0)) {
+      toast("只能快进，请选以后的时间", { bad: true });
+      return;
+    }
+    this.#advance(seconds, this.at.clockToForm.querySelector("button"), changed);
   }
 
   now() {

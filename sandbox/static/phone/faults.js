@@ -28,6 +28,9 @@ const EVENTS = [
   ["location", "位置消息"],
   ["CLICK", "点菜单"],
   ["VIEW", "点菜单里的链接"],
+  ["voice", "语音消息"],
+  ["kf_create_session", "人工客服接入"],
+  ["kf_close_session", "人工客服结束"],
   ["MASSSENDJOBFINISH", "群发结束"],
 ];
 
@@ -71,6 +74,16 @@ function deedWords(deed) {
   }).join("、");
 }
 
+const scope = (rule) => ({
+  where: rule.push ? wordsFor(EVENTS, rule.event) : wordsFor(PATHS, rule.path),
+  left: rule.next === null ? "一直" : `还有 ${rule.next} 次`,
+});
+
+function ruleWords(rule) {
+  const { where, left } = scope(rule);
+  return `${where}：${deedWords(rule.do)}（${left}）`;
+}
+
 const options = (table) => table.map(([value, words]) => h("option", { value }, words));
 
 export class Faults {
@@ -88,6 +101,7 @@ export class Faults {
       at.faultErrcodeForm.reset();
     });
     at.faultsClear.addEventListener("click", () => this.#clear());
+    at.troubleClear.addEventListener("click", () => this.#clear());
     at.byHandForm.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#sendByHand(at.byHandText.value);
@@ -139,14 +153,15 @@ export class Faults {
   #receive(rules) {
     this.at.faultsClear.disabled = rules.length === 0;
     this.at.faultDot.hidden = rules.length === 0;
+    this.at.trouble.hidden = rules.length === 0;
+    this.at.troubleWords.textContent = rules.map((rule) => ruleWords(rule)).join("；");
     redrawIfChanged(this.at.faultsRules, rules, () => rules.length > 0
       ? rules.map((rule) => this.#rule(rule))
       : [h("li", { class: "note" }, "一切正常，没有安排故障。")]);
   }
 
   #rule(rule) {
-    const where = rule.push ? wordsFor(EVENTS, rule.event) : wordsFor(PATHS, rule.path);
-    const left = rule.next === null ? "一直" : `还有 ${rule.next} 次`;
+    const { where, left } = scope(rule);
     return h("li", { class: "rule", "data-testid": "fault-rule" },
       h("b", {}, deedWords(rule.do)), h("span", {}, `${where} · ${left}`));
   }

@@ -92,6 +92,8 @@ export class Handset {
     at.sayMore.addEventListener("click", () => this.#toggleExtras());
     at.sendImage.addEventListener("change", () => this.#sendImage());
     at.sendLocation.addEventListener("click", () => this.#sendLocation());
+    at.sendVoice.addEventListener("click", () => { this.#toggleExtras(false); this.#act("say", { type: "voice" }); });
+    at.human.addEventListener("click", () => this.#toggleHuman());
     at.menuToggle.addEventListener("click", () => this.#toggleInput());
   }
 
@@ -102,6 +104,7 @@ export class Handset {
     paintAvatar(this.parts.captionAvatar, person);
     this.parts.captionName.textContent = person.name;
     this.element.setAttribute("aria-label", `${person.name}的手机`);
+    this.parts.humanWords.textContent = person.with_clerk ? "客服结束" : "客服接入";
     if (this.#looking && person.unread > 0) this.#markRead();
     this.#showFollowing(this.#following ?? person.following ?? null);
   }
@@ -136,7 +139,8 @@ export class Handset {
   #showFollowing(following) {
     const before = this.#following;
     this.#following = following;
-    this.parts.captionState.textContent = following ? "已关注" : "未关注";
+    const state = following ? "已关注" : "未关注";
+    this.parts.captionState.textContent = this.person.with_clerk ? `${state} · 人工客服接待中` : state;
     this.parts.conversation.hidden = !following;
     this.parts.homeEmpty.hidden = Boolean(following);
     if (following === null || following === before) return;
@@ -302,6 +306,12 @@ export class Handset {
     } catch {
       toast("这张图片打不开", { bad: true });
     }
+  }
+
+  /** What a clerk at the platform's own human service would do: take this person, or be done with them. */
+  async #toggleHuman() {
+    this.#toggleExtras(false);
+    await this.#act("human", { begins: !this.person.with_clerk });
   }
 
   #sendLocation() {

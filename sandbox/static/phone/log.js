@@ -12,7 +12,7 @@ const KINDS = [["", "全部"], ["push", "推送"], ["api", "接口"], ["other", 
 
 const EVENT_WORDS = {
   subscribe: "关注", unsubscribe: "取消关注", SCAN: "扫码", CLICK: "点菜单", VIEW: "点菜单链接",
-  text: "发文字", image: "发图片", voice: "发语音", location: "发位置", LOCATION: "上报位置", MASSSENDJOBFINISH: "群发结束",
+  text: "发文字", image: "发图片", voice: "发语音", location: "发位置", LOCATION: "上报位置", kf_create_session: "人工客服接入", kf_close_session: "人工客服结束", MASSSENDJOBFINISH: "群发结束",
 };
 
 const PATH_WORDS = {
@@ -54,7 +54,7 @@ export function describe(line, nameOf) {
     const what = EVENT_WORDS[line.event ?? line.msg_type] ?? line.event ?? line.msg_type ?? "推送";
     const again = line.delivery > 1 ? `（第 ${line.delivery} 次送）` : "";
     const verdict = VERDICTS[line.verdict] ?? line.verdict ?? "";
-    const reply = line.reply_type ? `，回了${{ text: "文字", image: "图片", news: "图文" }[line.reply_type] ?? line.reply_type}` : "";
+    const reply = line.reply_type ? `，回了${{ text: "文字", image: "图片", news: "图文", transfer_customer_service: "转人工" }[line.reply_type] ?? line.reply_type}` : "";
     return { group: "push", title: `${who} ${what}${again}`.trim(), end: `${verdict}${reply}`, bad: line.verdict !== "ok" };
   }
   if (line.kind === "api") {
@@ -68,13 +68,14 @@ export function describe(line, nameOf) {
 }
 
 const ACTIONS = {
-  scan: "举起手机扫码", follow: "点了关注", unfollow: "点了不再关注", say: "发了消息", tap: "点了菜单", raw: "推送了一个事件",
+  scan: "举起手机扫码", follow: "点了关注", unfollow: "点了不再关注", say: "发了消息", tap: "点了菜单", human: "由人工客服接入或结束", raw: "推送了一个事件",
   add: "住进了沙盒", authorize: "同意了网页授权", account: "改了公众号的设置", reset: "全部清空，从头开始",
 };
 
 function otherWords(line, who) {
   switch (line.kind) {
     case "clock": return "拨了钟";
+    case "play": return `演了剧本 ${(line.scripts ?? []).slice(0, 3).join("、")}`;
     case "mass": return `群发收下了${line.by === "console" ? "（后台手工）" : ""}`;
     case "fault": return line.rules?.length > 0 ? "安排了故障" : "清除了故障";
     default: return `${who} ${ACTIONS[line.action] ?? line.action ?? line.kind}`.trim();

@@ -1,0 +1,1 @@
+"""Reply rules: what merchants and the platform have the account answer by itself."""

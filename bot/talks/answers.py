@@ -1,0 +1,608 @@
+"""What a merchant's people answer: at most once each, in the order in which they wrote it, whatever dies on the way.
+
+An answer is a row at once and goes out by a task. `calling` is committed before the platform is asked, together with
+the message it takes out of a window of this merchant's conversation (BC-10); where the platform's answer is missing
+nobody knows, and it is never sent again (F16). Where no window is open the answer waits for the fan's next hello to
+this merchant; whoever wrote it can take it back until then.
+
+Order of locks: the follower, the talk, its messages. The inbox holds the follower before it looks what waits, so
+that no hello is missed between two looks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final, assert_never
+
+from sqlalchemy import Row, text
+from sqlalchemy.orm import Session
+
+from bot.talks import enquiries, intake
+from bot.talks.grams import grams
+from bot.talks.models import AnswerState, Kind, Why
+from campaigns.coupons import giving
+from campaigns.coupons.models import Channel
+from core import nonces, outbox
+from core.database import Role, rows_changed
+from core.errors import BusinessError, Invalid, NotFound, Phrase
+from core.jobs import Handler
+from core.outbox import Task, TryLater
+from core.runtime import Runtime
+from merchants import sensitive_words
+from merchants.wording import clean, refuse_bad_wording
+from wechat import outcome
+from wechat.client import WeChatClient, client_of
+from wechat.errors import WaitAMinute
+from wechat.limits import TEXT_MAX_BYTES
+from wechat.outcome import Outcome
+from wechat.replies import ImageReply, Reply, TextReply
+
+SEND: Final = "send_answers"
+ROUTE: Final = "talk.answer"
+AFTER_HELLO: Final = timedelta(seconds=2)
+"""How long what the account answers by itself has to arrive first."""
+IN_TURN: Final = timedelta(seconds=1)
+SOON: Final = timedelta(seconds=5)
+CALL_LASTS: Final = timedelta(seconds=60)
+"""No call takes longer, a replaced token and its repetition included."""
+PICTURE_TAKES: Final = timedelta(minutes=5)
+"""How long a picture may take to get to the platform."""
+LINK_BYTES: Final = 400
+"""Room for the line with a coupon's link."""
+OWE_AT_ONCE: Final = 500
+FORGOTTEN_AFTER: Final = timedelta(minutes=2)
+MOST_IN_A_ROW: Final = 20
+TRIES: Final = 5
+NOTE_MAX: Final = 500
+_CLOSED: Final = frozenset({45015, 45047})
+_LEFT: Final = frozenset({40003, 43004, 46004, 49003, 50005})
+_PLAIN: Final = str.maketrans('<>"', "〈〉＂")
+
+
+class GoneOut(BusinessError):
+    code = "gone_out"
+    message = "这条已经发出去了，收不回来。"
+
+
+class FanLeft(BusinessError):
+    code = "fan_left"
+    message = "这位客人已经取消关注，发不出去了。"
+
+
+@dataclass(frozen=True)
+class TextAnswer:
+    text: str
+
+
+@dataclass(frozen=True)
+class PictureAnswer:
+    """A picture of the merchant's own, kept by `merchants.pictures.save`."""
+
+    picture_id: int
+
+
+@dataclass(frozen=True)
+class CouponAnswer:
+    """A coupon of the merchant's own, given to the fan at once, with or without words before its link."""
+
+    template_id: int
+    text: str = ""
+
+
+Answer = TextAnswer | PictureAnswer | CouponAnswer
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Until when, and how often, a fan can be answered in the chat; closed where `left` is 0."""
+
+    open_until: datetime | None
+    left: int
+    waiting: int
+    """Answers that wait for the fan's next hello."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether an answer goes out now; else it waits for the next hello."""
+        return self.left > 0
+
+
+def clock(session: Session, *, merchant_id: int, follower_id: int, now: datetime) -> Clock:
+    """What the windows of this merchant's conversation with a fan still allow."""
+    row = session.execute(
+        text("""
+            SELECT max(expires_at) AS until, coalesce(sum(allowance - used), 0) AS left,
+                   coalesce((SELECT waiting_out FROM talk t
+                             WHERE t.merchant_id = :merchant_id AND t.follower_id = :follower_id), 0) AS waiting
+            FROM message_window
+            WHERE follower_id = :follower_id AND merchant_id = :merchant_id AND expires_at > :now AND used < allowance
+            """),
+        {"merchant_id": merchant_id, "follower_id": follower_id, "now": now},
+    ).one()
+    return Clock(row.until, int(row.left), row.waiting)
+
+
+# ---- Writing ---------------------------------------------------------------------------------------------------------
+
+
+def write(
+    session: Session,
+    *,
+    merchant_id: int,
+    staff_id: int,
+    talk_id: int,
+    answer: Answer,
+    nonce: str,
+    hosts: frozenset[str],
+    public_url: str,
+    now: datetime,
+) -> int:
+    """Answer a fan, as the merchant; returns the message's id. The same nonce again is the same answer (CO-6).
+
+    It goes out at once where a window is open, and else at the fan's next hello. The talk counts as answered.
+    """
+    fan = _lock(session, merchant_id=merchant_id, talk_id=talk_id)
+    body = {"talk": talk_id, **_body(answer)}
+
+    def work() -> Mapping[str, Any]:
+        if fan.status == "gone" or fan.is_erased:
+            raise FanLeft
+        kind, content = _content(
+            session, answer, fan=fan, cause=f"staff:{staff_id}:{nonce}", hosts=hosts, public_url=public_url, now=now
+        )
+        message_id = add(
+            session,
+            {
+                "merchant_id": merchant_id,
+                "talk_id": talk_id,
+                "direction": "out",
+                "kind": kind,
+                "content": content,
+                "picture_id": answer.picture_id if isinstance(answer, PictureAnswer) else None,
+                "template_id": answer.template_id if isinstance(answer, CouponAnswer) else None,
+                "staff_id": staff_id,
+                "state": AnswerState.PLANNED,
+                "at": now,
+            },
+        )
+        _settle(session, merchant_id=merchant_id, talk_id=talk_id, staff_id=staff_id, kind=kind, said=content, now=now)
+        owe(session, merchant_id=merchant_id, talk_id=talk_id, message_id=message_id)
+        return {"message_id": message_id}
+
+    actor = f"staff:{staff_id}"
+    done = nonces.answer_once(session, work, actor=actor, route=ROUTE, nonce=nonce, body=body, merchant_id=merchant_id)
+    return int(done.answer["message_id"])
+
+
+def cancel(session: Session, *, merchant_id: int, talk_id: int, message_id: int) -> None:
+    """Take back an answer that waits; `GoneOut` where it does not any more."""
+    _lock(session, merchant_id=merchant_id, talk_id=talk_id)
+    mine = {"merchant_id": merchant_id, "talk_id": talk_id, "id": message_id, "why": Why.WITHDRAWN}
+    taken_back = session.execute(
+        text("""
+            UPDATE talk_message SET state = 'skipped', why = :why
+            WHERE merchant_id = :merchant_id AND talk_id = :talk_id AND id = :id
+              AND state IN ('planned', 'waiting')"""),
+        mine,
+    )
+    if rows_changed(taken_back):
+        return
+    is_there = session.execute(
+        text("""
+            SELECT 1 FROM talk_message
+            WHERE merchant_id = :merchant_id AND talk_id = :talk_id AND id = :id AND direction = 'out'"""),
+        mine,
+    ).scalar()
+    raise GoneOut if is_there else NotFound("没有这条消息。")
+
+
+def _lock(session: Session, *, merchant_id: int, talk_id: int) -> Row[Any]:
+    """The talk, locked, with what speaks against writing in it; another merchant's is missing (TN-3)."""
+    row = session.execute(
+        text("""
+            SELECT t.id, t.follower_id, w.status, w.erased_at IS NOT NULL AS is_erased
+            FROM talk t LEFT JOIN follower w ON w.id = t.follower_id
+            WHERE t.merchant_id = :merchant_id AND t.id = :id FOR UPDATE OF t"""),
+        {"merchant_id": merchant_id, "id": talk_id},
+    ).one_or_none()
+    if row is None:
+        raise NotFound("没有这个会话。")
+    return row
+
+
+def _body(answer: Answer) -> dict[str, Any]:
+    match answer:
+        case TextAnswer():
+            return {"text": answer.text}
+        case PictureAnswer():
+            return {"picture": answer.picture_id}
+        case CouponAnswer():
+            return {"coupon": answer.template_id, "text": answer.text}
+        case _:
+            assert_never(answer)
+
+
+def _content(
+    session: Session, answer: Answer, *, fan: Row[Any], cause: str, hosts: frozenset[str], public_url: str,
+    now: datetime,
+) -> tuple[Kind, str | None]:  # fmt: skip
+    match answer:
+        case TextAnswer():
+            return Kind.TEXT, checked(session, answer.text, hosts=hosts)
+        case PictureAnswer():
+            is_mine = session.execute(
+                text("SELECT 1 FROM picture WHERE id = :id AND merchant_id = app_merchant_id()"),
+                {"id": answer.picture_id},
+            ).scalar()
+            if not is_mine:
+                raise NotFound("没有这张图片。")
+            return Kind.IMAGE, None
+        case CouponAnswer():
+            words = checked(session, answer.text, hosts=hosts, is_required=False, room=LINK_BYTES)
+            given = giving.grant(
+                session,
+                template_id=answer.template_id,
+                follower_id=fan.follower_id,
+                cause=cause,
+                channel=Channel.STAFF,
+                now=now,
+            )
+            name = session.execute(
+                text("SELECT name FROM coupon_template WHERE id = :id"), {"id": answer.template_id}
+            ).scalar_one()
+            link = (
+                f'<a href="{public_url}/m/coupons/{given.public_id}">送您一张“{name.translate(_PLAIN)}”，点这里打开</a>'
+            )
+            return Kind.COUPON, f"{words}\n{link}" if words else link
+        case _:
+            assert_never(answer)
+
+
+def checked(session: Session, words: str, *, hosts: frozenset[str], is_required: bool = True, room: int = 0) -> str:
+    """Words as they are sent: without what gets the whole account banned, and no longer than the platform takes."""
+    said = clean(words, name=Phrase("回复"), field="text", longest=TEXT_MAX_BYTES, is_required=is_required, lines=True)
+    if len(said.encode()) > TEXT_MAX_BYTES - room:
+        sentence = Phrase("回复太长：最多约 %(characters)s 个汉字。")
+        raise Invalid(sentence, field="text", characters=(TEXT_MAX_BYTES - room) // 3)
+    refuse_bad_wording(said, field="text", hosts=hosts, listed=sensitive_words.listed(session))
+    return said
+
+
+def add(session: Session, message: dict[str, Any]) -> int:
+    """Write a message of the merchant's own, so that it is found again."""
+    message_id = int(
+        session.execute(
+            text("""
+                INSERT INTO talk_message (merchant_id, talk_id, direction, kind, content, picture_id, template_id,
+                    staff_id, state, at)
+                VALUES (:merchant_id, :talk_id, :direction, :kind, :content, :picture_id, :template_id, :staff_id,
+                    :state, :at)
+                RETURNING id"""),
+            message,
+        ).scalar_one()
+    )
+    if found := grams(message["content"] or ""):
+        session.execute(
+            text("""
+                INSERT INTO talk_gram (merchant_id, gram, message_id, talk_id)
+                SELECT :merchant_id, gram, :message_id, :talk_id FROM unnest(CAST(:grams AS text[])) AS gram"""),
+            {**message, "message_id": message_id, "grams": found},
+        )
+    return message_id
+
+
+def note(session: Session, *, merchant_id: int, staff_id: int, talk_id: int, words: str, now: datetime) -> int:
+    """Write something that only the merchant's people see; nothing else of the talk changes. Returns its id."""
+    _lock(session, merchant_id=merchant_id, talk_id=talk_id)
+    said = clean(words, name=Phrase("备注"), field="text", longest=NOTE_MAX, is_required=True, lines=True)
+    message_id = add(
+        session,
+        {"merchant_id": merchant_id, "talk_id": talk_id, "direction": "note", "kind": Kind.TEXT, "content": said,
+         "picture_id": None, "template_id": None, "staff_id": staff_id, "state": None, "at": now},
+    )  # fmt: skip
+    session.execute(
+        text("UPDATE talk SET version = version WHERE merchant_id = :merchant_id AND id = :id"),
+        {"merchant_id": merchant_id, "id": talk_id},
+    )
+    return message_id
+
+
+def _settle(
+    session: Session, *, merchant_id: int, talk_id: int, staff_id: int, kind: Kind, said: str | None, now: datetime
+) -> None:
+    """Everything said so far is answered, and seen; the first answer of the enquiry is this one, if there was none."""
+    mine = {"merchant_id": merchant_id, "id": talk_id, "staff_id": staff_id, "now": now,
+            "kind": kind, "preview": intake.preview(said)}  # fmt: skip
+    session.execute(
+        text("""
+            UPDATE talk t SET state = 'answered', waiting_since = NULL, unread = 0, read_to = said.newest,
+                settled_to = said.newest, human_said_at = greatest(t.human_said_at, :now),
+                last_message_at = greatest(t.last_message_at, :now), preview = :preview, preview_kind = :kind,
+                preview_direction = 'out'
+            FROM (SELECT max(m.id) AS newest FROM talk_message m
+                  WHERE m.merchant_id = :merchant_id AND m.talk_id = :id) said
+            WHERE t.merchant_id = :merchant_id AND t.id = :id"""),
+        mine,
+    )
+    session.execute(
+        text("""
+            UPDATE enquiry SET first_answer_at = greatest(opened_at, :now), first_answer_by = :staff_id
+            WHERE merchant_id = :merchant_id AND talk_id = :id AND closed_at IS NULL AND first_answer_at IS NULL"""),
+        mine,
+    )
+
+
+# ---- Sending ---------------------------------------------------------------------------------------------------------
+
+
+def owe(session: Session, *, merchant_id: int, talk_id: int, message_id: int) -> None:
+    """Owe what a talk has to send, for a message just written."""
+    outbox.add(
+        session,
+        kind=SEND,
+        dedupe_key=f"{SEND}:{message_id}",
+        payload={"talk_id": talk_id},
+        queue=outbox.MESSAGES,
+        merchant_id=merchant_id,
+    )
+
+
+def hello_row(*, talk_id: int, inbox_id: int) -> dict[str, Any]:
+    """The outbox row for what waits in a talk whose fan has just turned to the merchant; to be delayed by
+    `AFTER_HELLO`."""
+    return outbox.row(
+        kind=SEND,
+        queue=outbox.MESSAGES,
+        dedupe_key=f"{SEND}:hello:{inbox_id}:{talk_id}",
+        payload={"talk_id": talk_id},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    message_id: int
+    talk_id: int
+    follower_id: int
+    window_id: int
+    openid: str
+    reply: Reply
+    was: AnswerState
+    enquiry_id: int | None = None
+    """Whose satisfaction it asks for."""
+
+
+def send_answers(runtime: Runtime, task: Task) -> None:
+    """Send what a talk has to send, one message after the other, until nothing is left or no window is open."""
+    talk_id = int(task.payload["talk_id"])
+    for _ in range(MOST_IN_A_ROW):
+        with runtime.transaction(Role.PLATFORM) as session:
+            call = _begin(session, talk_id, now=runtime.now())
+        if call is None:
+            return
+        _make(runtime, client_of(runtime), call)
+    raise TryLater(IN_TURN)
+
+
+def _make(runtime: Runtime, client: WeChatClient, call: _Call) -> None:
+    """Make one call that is committed to, and write down what came of it."""
+    try:
+        became, errcode = outcome.of(lambda: client.send_reply(call.openid, call.reply))
+    except WaitAMinute:
+        with runtime.transaction(Role.PLATFORM) as session:
+            _take_back(session, call)
+        raise TryLater(SOON) from None
+    with runtime.transaction(Role.PLATFORM) as session:
+        _record(session, call, became, errcode)
+
+
+def _begin(session: Session, talk_id: int, *, now: datetime) -> _Call | None:
+    """Commit to one call: from here on it counts as made. None where nothing is to be said now."""
+    whose = session.execute(
+        text("SELECT follower_id, merchant_id FROM talk WHERE id = :id"), {"id": talk_id}
+    ).one_or_none()
+    if whose is None:
+        return None
+    fan = session.execute(
+        text("SELECT id, openid, status, erased_at FROM follower WHERE id = :id FOR UPDATE"), {"id": whose.follower_id}
+    ).one()
+    session.execute(text("SELECT 1 FROM talk WHERE id = :id FOR UPDATE"), {"id": talk_id})
+    if fan.openid is None or fan.erased_at is not None or fan.status == "gone":
+        refuse_open(session, talk_id=talk_id)
+        return None
+    while (message := session.execute(_FIRST, {"id": talk_id}).one_or_none()) is not None:
+        if message.state == AnswerState.CALLING:
+            raise TryLater(IN_TURN)
+        reply = _reply(session, message, now)
+        if reply is None:
+            continue
+        window_id = _spend(session, whose.follower_id, whose.merchant_id) if fan.status == "following" else None
+        if window_id is None:
+            if message.kind == Kind.RATING:
+                _end(session, message.id, AnswerState.SKIPPED, Why.NO_ROOM)
+                continue
+            session.execute(
+                text("UPDATE talk_message SET state = 'waiting' WHERE talk_id = :id AND state = 'planned'"),
+                {"id": talk_id},
+            )
+            return None
+        enquiry_id = None
+        if message.kind == Kind.RATING:
+            enquiry_id = enquiries.ask(session, talk_id=talk_id, follower_id=whose.follower_id, now=now)
+            if enquiry_id is None:
+                _give_back(session, window_id)
+                _end(session, message.id, AnswerState.SKIPPED, Why.NO_ROOM)
+                continue
+        session.execute(
+            text("""
+                UPDATE talk_message SET state = 'calling', window_id = :window_id, calling_at = clock_timestamp()
+                WHERE id = :id"""),
+            {"id": message.id, "window_id": window_id},
+        )
+        was = AnswerState(message.state)
+        return _Call(message.id, talk_id, whose.follower_id, window_id, fan.openid, reply, was, enquiry_id)
+    return None
+
+
+_FIRST: Final = text("""
+    SELECT m.id, m.kind, m.content, m.state, m.created_at, p.media_id
+    FROM talk_message m LEFT JOIN picture p ON p.merchant_id = m.merchant_id AND p.id = m.picture_id
+    WHERE m.talk_id = :id AND m.state IN ('planned', 'waiting', 'calling')
+    ORDER BY m.id LIMIT 1""")
+
+
+def _reply(session: Session, message: Row[Any], now: datetime) -> Reply | None:
+    """What is sent; None where it can never be, which is written down."""
+    if message.kind == Kind.IMAGE:
+        if message.media_id is not None:
+            return ImageReply(message.media_id)
+        if message.created_at + PICTURE_TAKES > now:
+            raise TryLater(SOON)
+        _end(session, message.id, AnswerState.REFUSED, Why.NOT_READY)
+        return None
+    if message.content is None:
+        _end(session, message.id, AnswerState.SKIPPED, Why.TOO_LATE)
+        return None
+    return TextReply(message.content)
+
+
+def _end(session: Session, message_id: int, state: AnswerState, why: Why) -> None:
+    session.execute(
+        text("UPDATE talk_message SET state = :state, why = :why WHERE id = :id"),
+        {"id": message_id, "state": state, "why": why},
+    )
+
+
+def refuse_open(session: Session, *, talk_id: int) -> None:
+    """Nothing that has not gone out will: the fan is gone. The caller holds the talk."""
+    session.execute(
+        text("""
+            UPDATE talk_message SET state = 'refused', why = 'left'
+            WHERE talk_id = :id AND state IN ('planned', 'waiting')"""),
+        {"id": talk_id},
+    )
+
+
+def _spend(session: Session, follower_id: int, merchant_id: int) -> int | None:
+    """Take one message out of the window of this merchant's conversation that closes first; the last ones, too, since
+    an answer is what they are for. None where none is open (BC-10)."""
+    whose = {"follower_id": follower_id, "merchant_id": merchant_id}
+    for _ in range(TRIES):
+        taken: int | None = session.execute(
+            text(f"""
+                UPDATE message_window SET used = used + 1
+                WHERE used < allowance AND inbox_id = (
+                    SELECT inbox_id FROM message_window WHERE {_OPEN}
+                    ORDER BY expires_at, inbox_id LIMIT 1 FOR UPDATE)
+                RETURNING inbox_id"""),
+            whose,
+        ).scalar()
+        # A notice to the same person may have taken the last one of that window meanwhile; another may be open.
+        if (
+            taken is not None
+            or not session.execute(text(f"SELECT 1 FROM message_window WHERE {_OPEN} LIMIT 1"), whose).scalar()
+        ):
+            return taken
+    return None
+
+
+_OPEN: Final = """
+    follower_id = :follower_id AND merchant_id = :merchant_id AND expires_at > app_now() AND used < allowance"""
+
+
+def _give_back(session: Session, window_id: int) -> None:
+    session.execute(text("UPDATE message_window SET used = used - 1 WHERE inbox_id = :id"), {"id": window_id})
+
+
+def _take_back(session: Session, call: _Call) -> None:
+    """The platform was too busy to take it: it waits as before, and its place in the window is free."""
+    planned = session.execute(
+        text("""
+            UPDATE talk_message SET state = :was, window_id = NULL, calling_at = NULL
+            WHERE id = :id AND state = 'calling'"""),
+        {"id": call.message_id, "was": call.was},
+    )
+    if rows_changed(planned):
+        _give_back(session, call.window_id)
+        enquiries.take_back_question(session, call.enquiry_id)
+
+
+def _record(session: Session, call: _Call, became: Outcome, errcode: int | None) -> None:
+    """Write down what came of a call. The sweep may have given it up meanwhile; what we saw ourselves is better.
+
+    What the platform calls closed was not what our ledger said: nothing more goes into that window, and the answer
+    waits for the next hello, once.
+    """
+    mine = {"id": call.message_id, "errcode": errcode}
+    if became is not Outcome.REFUSED:
+        session.execute(
+            text("""
+                UPDATE talk_message SET state = :state, errcode = :errcode
+                WHERE id = :id AND state IN ('calling', 'unknown')"""),
+            {**mine, "state": AnswerState(became)},
+        )
+        return
+    enquiries.take_back_question(session, call.enquiry_id)
+    if errcode in _CLOSED:
+        session.execute(text("UPDATE message_window SET used = allowance WHERE inbox_id = :id"), {"id": call.window_id})
+        waits = session.execute(
+            text("""
+                UPDATE talk_message SET state = 'waiting', turned_away = turned_away + 1, window_id = NULL,
+                    calling_at = NULL, errcode = :errcode
+                WHERE id = :id AND state = 'calling' AND turned_away = 0 AND kind <> 'rating'"""),
+            mine,
+        )
+        if rows_changed(waits):
+            return
+    why = Why.CLOSED if errcode in _CLOSED else Why.LEFT if errcode in _LEFT else Why.PLATFORM
+    session.execute(
+        text("""
+            UPDATE talk_message SET state = 'refused', why = :why, errcode = :errcode
+            WHERE id = :id AND state IN ('calling', 'unknown')"""),
+        {**mine, "why": why},
+    )
+
+
+# ---- By itself -------------------------------------------------------------------------------------------------------
+
+
+def give_up_lost_calls(session: Session, now: datetime) -> None:  # noqa: ARG001  calls last as long as they last
+    """Admit that nobody will tell any more what became of calls whose worker died."""
+    session.execute(
+        text("""
+            UPDATE talk_message SET state = 'unknown'
+            WHERE state = 'calling' AND calling_at < clock_timestamp() - :lasts"""),
+        {"lasts": CALL_LASTS},
+    )
+
+
+def owe_forgotten(session: Session, now: datetime) -> None:
+    """Owe again what has not gone out though a window is open for it: whoever was to send it is lost."""
+    stuck = session.execute(
+        text("""
+            SELECT DISTINCT ON (m.talk_id) m.talk_id, m.merchant_id, m.id
+            FROM talk_message m JOIN talk t ON t.merchant_id = m.merchant_id AND t.id = m.talk_id
+            WHERE m.state IN ('planned', 'waiting') AND m.created_at < :since
+              AND EXISTS (SELECT 1 FROM message_window w WHERE w.follower_id = t.follower_id
+                          AND w.merchant_id = m.merchant_id AND w.expires_at > :now AND w.opened_at < :since
+                          AND w.used < w.allowance)
+            ORDER BY m.talk_id, m.id LIMIT :most"""),
+        {"now": now, "since": now - FORGOTTEN_AFTER, "most": OWE_AT_ONCE},
+    ).all()
+    outbox.add_many(
+        session,
+        [
+            outbox.row(
+                kind=SEND,
+                queue=outbox.MESSAGES,
+                dedupe_key=f"{SEND}:{row.id}:again:{now:%Y-%m-%dT%H:%M}",
+                payload={"talk_id": row.talk_id},
+                merchant_id=row.merchant_id,
+            )
+            for row in stuck
+        ],
+    )
+
+
+HANDLERS: Final[Mapping[str, Handler]] = {SEND: send_answers}

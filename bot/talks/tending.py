@@ -1,0 +1,121 @@
+"""What a merchant's people do to a talk besides answering: read, take, end and take up again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from bot.talks import answers, desk, enquiries
+from bot.talks.models import AnswerState, Kind
+from core.database import rows_changed
+from core.errors import NotFound
+
+
+@dataclass(frozen=True)
+class Colleague:
+    """Somebody who can be given a talk."""
+
+    id: int
+    name: str
+
+
+def colleagues(session: Session, *, merchant_id: int) -> list[Colleague]:
+    """Whom a talk can be given to."""
+    rows = session.execute(
+        text("SELECT id, name FROM staff WHERE merchant_id = :id AND disabled_at IS NULL ORDER BY name, id"),
+        {"id": merchant_id},
+    )
+    return [Colleague(row.id, row.name) for row in rows]
+
+
+def mark_read(session: Session, *, merchant_id: int, talk_id: int, up_to: int) -> None:
+    """Somebody has seen the talk's messages up to this id; what came since stays unread.
+
+    Where nothing was unread nothing changes, so that open pages do not wake each other.
+    """
+    session.execute(
+        text("""
+            UPDATE talk t SET read_to = :up_to,
+                unread = (SELECT count(*) FROM talk_message m
+                          WHERE m.merchant_id = t.merchant_id AND m.talk_id = t.id AND m.waits AND m.id > :up_to)
+            WHERE t.merchant_id = :merchant_id AND t.id = :id AND t.unread > 0 AND t.read_to < :up_to"""),
+        {"merchant_id": merchant_id, "id": talk_id, "up_to": up_to},
+    )
+
+
+def mark_unread(session: Session, *, merchant_id: int, talk_id: int) -> None:
+    """Have the fan's last message that waits count as not seen again."""
+    session.execute(
+        text("""
+            UPDATE talk t SET read_to = newest.id - 1, unread = 1
+            FROM (SELECT max(m.id) AS id FROM talk_message m
+                  WHERE m.merchant_id = :merchant_id AND m.talk_id = :id AND m.waits) newest
+            WHERE t.merchant_id = :merchant_id AND t.id = :id AND t.unread = 0 AND newest.id IS NOT NULL"""),
+        {"merchant_id": merchant_id, "id": talk_id},
+    )
+
+
+def assign(session: Session, *, merchant_id: int, talk_id: int, staff_id: int | None) -> None:
+    """Give a talk to somebody of the merchant's, or (None) to nobody."""
+    if staff_id is not None and staff_id not in {one.id for one in colleagues(session, merchant_id=merchant_id)}:
+        raise NotFound("没有这位店员。")
+    _change(session, "assigned_to = :staff_id", merchant_id=merchant_id, talk_id=talk_id, staff_id=staff_id)
+
+
+def close(
+    session: Session, *, merchant_id: int, staff_id: int, talk_id: int, now: datetime, asks: bool | None = None
+) -> None:
+    """End a talk: nothing waits any more. What the fan writes from now on opens it again.
+
+    With `asks` (by default as the desk says) the fan is asked how the answers were, if somebody did answer and the
+    window has a message left for it.
+    """
+    _change(
+        session,
+        """state = 'closed', closed_at = greatest(closed_at, :now), waiting_since = NULL, unread = 0,
+        read_to = greatest(read_to, (SELECT coalesce(max(m.id), 0) FROM talk_message m
+                                     WHERE m.merchant_id = talk.merchant_id AND m.talk_id = talk.id)),
+        settled_to = greatest(settled_to, (SELECT coalesce(max(m.id), 0) FROM talk_message m
+                                           WHERE m.merchant_id = talk.merchant_id AND m.talk_id = talk.id))""",
+        merchant_id=merchant_id,
+        talk_id=talk_id,
+        now=now,
+    )
+    ended = session.execute(
+        text("""
+            UPDATE enquiry SET closed_at = greatest(opened_at, :now), closed_by = 'staff', closed_by_staff = :staff_id
+            WHERE merchant_id = :merchant_id AND talk_id = :id AND closed_at IS NULL
+            RETURNING first_answer_at"""),
+        {"merchant_id": merchant_id, "id": talk_id, "staff_id": staff_id, "now": now},
+    ).one_or_none()
+    if ended is None or ended.first_answer_at is None:
+        return
+    if desk.of(session, merchant_id).asks_satisfaction if asks is None else asks:
+        message_id = answers.add(
+            session,
+            {"merchant_id": merchant_id, "talk_id": talk_id, "direction": "out", "kind": Kind.RATING,
+             "content": enquiries.QUESTION, "picture_id": None, "template_id": None, "staff_id": staff_id,
+             "state": AnswerState.PLANNED, "at": now},
+        )  # fmt: skip
+        answers.owe(session, merchant_id=merchant_id, talk_id=talk_id, message_id=message_id)
+
+
+def reopen(session: Session, *, merchant_id: int, talk_id: int) -> None:
+    """Take up a talk that was ended; nothing waits in it."""
+    _change(
+        session,
+        "state = CASE WHEN state = 'closed' THEN 'answered' ELSE state END",
+        merchant_id=merchant_id,
+        talk_id=talk_id,
+    )
+
+
+def _change(session: Session, change: str, *, merchant_id: int, talk_id: int, **given: Any) -> None:
+    mine = {"merchant_id": merchant_id, "id": talk_id, **given}
+    changed = session.execute(text(f"UPDATE talk SET {change} WHERE merchant_id = :merchant_id AND id = :id"), mine)
+    if not rows_changed(changed):
+        raise NotFound("没有这个会话。")

@@ -1,0 +1,1 @@
+"""What a neighbourhood reads besides its shops: the convenience directory, notices, and what is near."""

@@ -1,0 +1,155 @@
+"""What is said about talks in front of merchants: states, clocks, and how long somebody has waited."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from flask import Flask
+from flask_babel import gettext as _
+from flask_babel import lazy_gettext as _l
+
+from bot.talks.models import AnswerState, Direction, Kind, TalkState, Why
+from core.clock import SHANGHAI
+from web.context import now
+
+MINUTE = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
+DAY = timedelta(days=1)
+LINK = re.compile(r'<a href="[^"<>]*">([^<>]*)</a>')
+"""A link of ours as the platform takes it."""
+LONG_WAIT = timedelta(minutes=30)
+
+KINDS: dict[str, Any] = {
+    Kind.IMAGE: _l("[图片]"),
+    Kind.VOICE: _l("[语音]"),
+    Kind.VIDEO: _l("[视频]"),
+    Kind.SHORTVIDEO: _l("[小视频]"),
+    Kind.LOCATION: _l("[位置]"),
+    Kind.LINK: _l("[链接]"),
+    Kind.CARD: _l("[图文卡片]"),
+    Kind.COUPON: _l("[优惠券]"),
+    Kind.RATING: _l("[请顾客评价]"),
+    Kind.OTHER: _l("[这种消息在这里看不了]"),
+}
+"""What stands for a message that is no text."""
+STATES: dict[str, Any] = {
+    AnswerState.PLANNED: _l("正在送"),
+    AnswerState.CALLING: _l("正在送"),
+    AnswerState.WAITING: _l("等顾客下次来访时发"),
+    AnswerState.SENT: _l("已送达平台"),
+    AnswerState.REFUSED: _l("被拒"),
+    AnswerState.UNKNOWN: _l("未知：平台没有回音，可能送到了，不会再发一遍"),
+    AnswerState.SKIPPED: _l("没有发"),
+}
+REASONS: dict[str, Any] = {
+    Why.LEFT: _l("顾客已取关，或要求删除了资料"),
+    Why.CLOSED: _l("平台说聊天窗口已经关了"),
+    Why.PLATFORM: _l("平台没有接受"),
+    Why.WITHDRAWN: _l("您取消了"),
+    Why.NOT_READY: _l("图片没有传到平台，或券已经停了"),
+    Why.NO_ROOM: _l("没有剩下的条数"),
+    Why.TOO_LATE: _l("等得太久，内容已按规定删除"),
+}
+TALK_STATES: dict[TalkState, Any] = {
+    TalkState.WAITING: _l("待回复"),
+    TalkState.ANSWERED: _l("已回复"),
+    TalkState.CLOSED: _l("已结束"),
+}
+RATINGS: dict[int, Any] = {3: _l("满意"), 2: _l("一般"), 1: _l("不满意")}
+
+
+def register(app: Flask) -> None:
+    """Make the words known to the templates."""
+    for filter_ in (waited, clock_minute, message_words, talk_preview, answer_state, lasting, rating):
+        app.add_template_filter(filter_)
+
+
+@dataclass(frozen=True)
+class ClockWords:
+    """What the window still allows, as one says it."""
+
+    words: str
+    is_last: bool = False
+    is_closed: bool = False
+
+
+def clock_words(open_until: datetime | None, left: int) -> ClockWords:
+    """Whether an answer goes out now, for how long still, and how many; else what happens instead."""
+    if open_until is None or open_until <= now():
+        return ClockWords(
+            _("现在不能直接回复：顾客 48 小时内没有给本店发消息。您写的会存好，等顾客下次来访（发消息、扫码）时发出。"),
+            is_closed=True,
+        )
+    if left <= 0:
+        return ClockWords(
+            _("微信给的条数用完了。您写的会存好，等顾客再说一句话时发出。"),
+            is_closed=True,
+        )
+    until = lasting(open_until - now())
+    if left == 1:
+        return ClockWords(_("还能在聊天里回复 %(until)s，只剩 1 条：请一次说完", until=until), is_last=True)
+    return ClockWords(_("还能在聊天里回复 %(until)s，剩 %(left)s 条", until=until, left=left))
+
+
+def lasting(span: timedelta) -> str:
+    """A stretch of time as one says it: 41 小时, 25 分钟, 3 天."""
+    if span >= 3 * DAY:
+        return str(_("%(count)s 天", count=span // DAY))
+    if span >= HOUR:
+        return str(_("%(count)s 小时", count=span // HOUR))
+    if span >= MINUTE:
+        return str(_("%(count)s 分钟", count=span // MINUTE))
+    return str(_("不到 1 分钟"))
+
+
+def waited(since: datetime) -> str:
+    """How long a customer has been waiting for a word."""
+    return str(_("等了 %(span)s", span=lasting(now() - since)))
+
+
+def clock_minute(moment: datetime) -> str:
+    """When within a day: 14:03."""
+    return f"{moment.astimezone(SHANGHAI):%H:%M}"
+
+
+def kind_words(kind: str, content: str | None) -> str:
+    """A message in a line: its words, after what stands for it where it is no text."""
+    mark = str(KINDS.get(kind, ""))
+    content = LINK.sub(r"\1", content or "")
+    return f"{mark} {content}".strip() if content else mark
+
+
+def message_words(message: Any) -> str:
+    """What a bubble says."""
+    return kind_words(message.kind, message.content)
+
+
+def talk_preview(talk: Any) -> str:
+    """The last message, with who said it where it was not the customer."""
+    words = kind_words(talk.preview_kind, talk.preview)
+    match talk.preview_direction:
+        case Direction.OUT:
+            return str(_("店里：%(words)s", words=words))
+        case Direction.AUTO:
+            return str(_("自动回复：%(words)s", words=words))
+        case Direction.NOTE:
+            return str(_("备注：%(words)s", words=words))
+        case _:
+            return words
+
+
+def answer_state(message: Any) -> str:
+    """What became of an answer, with the reason where there is one."""
+    state = str(STATES.get(message.state, ""))
+    reason = str(REASONS.get(message.why, "")) if message.why else ""
+    if reason and message.errcode:
+        reason = str(_("%(reason)s（微信代码 %(code)s）", reason=reason, code=message.errcode))
+    return str(_("%(state)s：%(reason)s", state=state, reason=reason)) if reason else state
+
+
+def rating(stars: int) -> str:
+    """What a customer thought of the answers."""
+    return str(RATINGS[stars])

@@ -1,0 +1,515 @@
+"""消息: every customer's chat with this merchant, fresh within a second while it is open, and the answers to it.
+
+List and thread are asked for again every second or two, and answered 304 by a few rows of the database while nothing
+changed. Whatever is written carries a nonce, so that tapping twice sends once, and what was refused stays in its field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from typing import Any, Literal
+from urllib.parse import urlencode
+
+from flask import Blueprint, Response, flash, g, jsonify, make_response, redirect, render_template, request
+from flask.typing import ResponseReturnValue
+from flask_babel import gettext as _
+from sqlalchemy.orm import Session
+
+from bot.talks import answers, canned, enquiries, media, reading, search
+from bot.talks.models import ClosedBy, Enquiry, MediaState
+from bot.talks.reading import Filter, Key, Line, Shown
+from core import nonces
+from core.clock import business_day
+from core.database import Role
+from core.errors import BusinessError, Invalid, NotFound
+from merchants import pictures, staff
+from merchants.models import StaffRole
+from qrcodes import fans
+from qrcodes.codes import new_public_id
+from web.acts import record
+from web.auth.access import merchant_required
+from web.context import now
+from web.errors import wants_json
+from web.exports import Cell, csv_answer, rows_from
+from web.forms import Form, Paragraph, Submission, blank, read_form
+from web.language import refusal_text
+from web.live import asks_for_part, etag_of, has_seen
+from web.merchant import talk_words
+from web.merchant.fans import TAG_SEPARATORS, FanForm
+from web.merchant.pictures import ENVELOPE
+from web.merchant.talk_words import LONG_WAIT, ClockWords, clock_words
+from web.merchant.till import Nonce, giveable, new_nonce
+from web.merchant.words import fan_number
+from web.query import Id, Query, RowKey, Words, read_query
+from web.security import limiter, upload_cap
+from wechat.limits import TEXT_MAX_BYTES
+
+blueprint = Blueprint("merchant_talks", __name__, url_prefix="/merchant/talks")
+
+HOME = "/merchant/talks"
+PAGE = 40
+ENQUIRIES = 30
+"""The latest stretches of a talk whose end is shown in it."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+EXPORTED = 500
+"""Rows of an export that are read at a time."""
+
+
+class Wishes(Query):
+    """Which talks to list."""
+
+    box: Literal["waiting", "mine", "unassigned", "closed", "all"] = "waiting"
+    q: Words = ""
+
+    @property
+    def given(self) -> dict[str, str]:
+        """The wishes that are not the usual ones, as an address or a hidden field carries them."""
+        return {"box": self.box} if self.box != "waiting" and not self.q else {"q": self.q} if self.q else {}
+
+    def path(self, **changes: object) -> str:
+        """The list with some wishes changed."""
+        return _with(HOME, {**self.given, **changes})
+
+    def talk_path(self, talk_id: int) -> str:
+        """A talk beside this list."""
+        return _with(f"{HOME}/{talk_id}", self.given)
+
+
+class TalksQuery(Wishes):
+    """A page of the list."""
+
+    before: RowKey | None = None
+
+
+class TalkQuery(TalksQuery):
+    """A talk beside the list, with what was said before some message."""
+
+    older: RowKey | None = None
+
+
+class AnswerForm(Form):
+    """What somebody of the merchant's says, or notes."""
+
+    text: Paragraph = ""
+    coupon: Id | None = None
+    note: Literal["true"] | None = None
+    picture: Literal[""] = ""
+    """A browser without a chosen file may send an empty field."""
+    nonce: Nonce = ""
+
+
+class AssignForm(Query):
+    """Who takes care of a talk; nobody where it is empty."""
+
+    staff: Id | Literal[""] = ""
+
+
+@dataclass(frozen=True)
+class Item:
+    """A line of the thread: a day's beginning, something that happened, or a message."""
+
+    kind: Literal["day", "told", "message"]
+    at: datetime
+    key: str
+    day: date | None = None
+    words: str = ""
+    message: Shown | None = None
+    media_path: str | None = None
+
+
+def _with(path: str, given: dict[str, object]) -> str:
+    kept = {name: value for name, value in given.items() if value}
+    return path + (f"?{urlencode(kept)}" if kept else "")
+
+
+# ---- The list and the thread -----------------------------------------------------------------------------------------
+
+
+@blueprint.get("")
+@merchant_required()
+def list_talks() -> ResponseReturnValue:
+    """The talks of one kind, the latest message first, or those in which something was said."""
+    query = read_query(TalksQuery)
+    listed = _list(query)
+    if has_seen(listed["list_etag"]):
+        return _answer("", listed["list_etag"], status=304)
+    if asks_for_part():
+        return _answer(render_template("merchant/_talks.html", **listed), listed["list_etag"])
+    return _answer(render_template("merchant/talks.html", talk=None, **listed))
+
+
+@blueprint.get("/<int:talk_id>")
+@merchant_required()
+def show(talk_id: int) -> ResponseReturnValue:
+    """One talk: what was said, and what can be said next."""
+    talk = reading.talk(g.session, merchant_id=g.staff.merchant_id, talk_id=talk_id)
+    query = read_query(TalkQuery)
+    if not asks_for_part():
+        return _answer(_talk_page(talk, query, blank(nonce=new_nonce())))
+    clock = _clock(talk)
+    etag = etag_of(talk, clock, query.older)
+    if has_seen(etag):
+        return _answer("", etag, status=304)
+    return _answer(render_template("merchant/_thread.html", **_thread(talk, query, clock)), etag)
+
+
+def _answer(content: str, etag: str | None = None, *, status: int = 200) -> Response:
+    response = make_response(content, status)
+    if etag is not None:
+        response.headers["ETag"] = etag
+    response.headers["Vary"] = "HX-Request"
+    return response
+
+
+def _list(query: TalksQuery) -> dict[str, Any]:
+    """What the list shows, and a mark that changes with it: also with every minute that somebody waits."""
+    merchant_id, staff_id = g.staff.merchant_id, g.staff.id
+    before = _key(query.before)
+    if query.q:
+        page = search.find(g.session, merchant_id=merchant_id, words=query.q, after=before, limit=PAGE)
+    else:
+        page = reading.listed(
+            g.session, merchant_id=merchant_id, staff_id=staff_id, only=Filter(query.box), after=before, limit=PAGE
+        )
+    counts = reading.counts(g.session, merchant_id=merchant_id, staff_id=staff_id)
+    minute = now().replace(second=0, microsecond=0) if any(one.waiting_since for one in page.lines) else None
+    return {
+        "query": query,
+        "talks": page.lines,
+        "older": _cursor(page.after),
+        "waiting": counts.waiting,
+        "boxes": (
+            ("waiting", _("待回复"), counts.waiting),
+            ("mine", _("我的"), counts.mine),
+            ("unassigned", _("未分配"), counts.unassigned),
+            ("closed", _("已结束"), None),
+            ("all", _("全部"), None),
+        ),
+        "long_ago": now() - LONG_WAIT,
+        "list_etag": etag_of(page, counts, minute, query),
+    }
+
+
+def _talk_page(talk: Line, query: TalkQuery, form: Submission[Any], fan_form: Submission[Any] | None = None) -> str:
+    clock = _clock(talk)
+    return render_template(
+        "merchant/talks.html",
+        **_list(query),
+        **_thread(talk, query, clock),
+        talk_etag=etag_of(talk, clock, query.older),
+        form=form,
+        fan_form=fan_form or blank(note=talk.note, tags="，".join(talk.tags)),
+        colleagues=_colleagues(),
+        canned=canned.listed(g.session, merchant_id=g.staff.merchant_id),
+        coupons=giveable(),
+        text_max=TEXT_MAX_BYTES,
+    )
+
+
+def _thread(talk: Line, query: TalkQuery, clock: ClockWords) -> dict[str, Any]:
+    """The newest messages, or those before some message, with the days and what happened in between."""
+    thread = reading.thread(g.session, merchant_id=g.staff.merchant_id, talk_id=talk.id, before=_key(query.older))
+    return {
+        "talk": talk,
+        "clock": clock,
+        "items": list(_items(talk, thread, is_newest=query.older is None)),
+        "older_message": _cursor(thread.before),
+        "looks_back": query.older is not None,
+    }
+
+
+def _items(talk: Line, thread: reading.Thread, *, is_newest: bool) -> Iterator[Item]:
+    told = [
+        Item("message", one.at, str(one.id), message=one, media_path=_media_path(talk, one)) for one in thread.messages
+    ]
+    since = told[0].at if told and thread.before is not None else None
+    until = None if is_newest or not told else told[-1].at
+    told += [
+        one for one in _happenings(talk) if (since is None or one.at >= since) and (until is None or one.at <= until)
+    ]
+    day = None
+    for one in sorted(told, key=lambda item: item.at):
+        if (today := business_day(one.at)) != day:
+            day = today
+            yield Item("day", one.at, f"day-{day}", day=day)
+        yield one
+
+
+def _clock(talk: Line) -> ClockWords:
+    clock = answers.clock(g.session, merchant_id=g.staff.merchant_id, follower_id=talk.follower_id, now=now())
+    return clock_words(clock.open_until, clock.left)
+
+
+def _happenings(talk: Line) -> list[Item]:
+    """When the talk was ended, by whom, and what the customer thought of it."""
+    mine = select(Enquiry).where(Enquiry.merchant_id == g.staff.merchant_id, Enquiry.talk_id == talk.id)
+    told = []
+    for one in g.session.scalars(mine.order_by(Enquiry.id.desc()).limit(ENQUIRIES)):
+        if one.closed_at is not None:
+            words = _ended(one)
+            told.append(Item("told", one.closed_at, f"closed-{one.id}", words=words))
+        if one.satisfaction is not None and one.rated_at is not None:
+            words = _("顾客评价：%(rating)s", rating=rating(one.satisfaction))
+            told.append(Item("told", one.rated_at, f"rated-{one.id}", words=words))
+    return told
+
+
+def _ended(enquiry: Enquiry) -> str:
+    if enquiry.closed_by != ClosedBy.STAFF:
+        return str(_("两天没人说话，自动结束了"))
+    member = g.session.get(Staff, enquiry.closed_by_staff) if enquiry.closed_by_staff else None
+    return str(_("%(name)s结束了这次接待", name=member.name if member else _("店里")))
+
+
+def _media_path(talk: Line, message: Shown) -> str | None:
+    """Where a picture or a voice is looked at; None where there is none, or not any more."""
+    if message.picture:
+        return f"/p/{message.picture}.jpg"
+    return f"{HOME}/{talk.id}/media/{message.id}" if message.media is MediaState.KEPT else None
+
+
+def _colleagues() -> list[tuple[int, str]]:
+    """Who may be given a talk."""
+    found = staff.members(g.session, merchant_id=g.staff.merchant_id)
+    return [(one.id, one.name) for one in found if one.disabled_at is None]
+
+
+def _cursor(key: Key | None) -> str | None:
+    return None if key is None else f"{(key.at - EPOCH) // MICROSECOND}-{key.id}"
+
+
+def _key(cursor: str | None) -> Key | None:
+    if cursor is None:
+        return None
+    moment, _dash, row = cursor.partition("-")
+    try:
+        return Key(EPOCH + int(moment) * MICROSECOND, int(row))
+    except OverflowError:
+        raise Invalid("网址里的条件不对，请返回再试。") from None
+
+
+# ---- Answering -------------------------------------------------------------------------------------------------------
+
+
+@blueprint.post("/<int:talk_id>/messages")
+@merchant_required()
+@upload_cap(pictures.MAX_UPLOAD_BYTES + ENVELOPE)
+@limiter.limit("120 per minute")
+def say(talk_id: int) -> ResponseReturnValue:
+    """Answer with words, a picture, both, or a coupon; or note something that the customer never sees."""
+    talk = _talk(talk_id)
+    form = read_form(AnswerForm)
+    if form.data is None:
+        return _not_said(talk, form)
+    try:
+        _say(talk, form.data)
+    except NotFound:
+        raise
+    except BusinessError as refusal:
+        form.errors[""] = refusal_text(refusal)
+        return _not_said(talk, form, refusal)
+    return _done(talk, status=201)
+
+
+def _not_said(talk: Line, form: Submission[Any], refusal: BusinessError | None = None) -> ResponseReturnValue:
+    """Nothing was sent, and everything typed is still in its field."""
+    if wants_json():
+        message = " ".join(form.errors.values())
+        return jsonify(
+            error=refusal.code if refusal else "invalid", message=message
+        ), refusal.status if refusal else 422
+    form.values = {**form.values, "nonce": new_nonce()}
+    return _answer(_talk_page(talk, TalkQuery(), form), status=refusal.status if refusal else 422)
+
+
+def _say(talk: Line, said: AnswerForm) -> None:
+    """Everything of one tap, in the order in which the customer reads it; a repeat of the tap says nothing more."""
+    if said.note is not None:
+        _note(talk, said)
+        return
+    if said.coupon is not None:
+        template = templates.find(g.session, merchant_id=g.staff.merchant_id, template_id=said.coupon)
+        _write(talk, CouponAnswer(template.id), said.nonce)
+        return
+    upload = request.files.get("picture")
+    if upload is not None and upload.filename:
+        picture, merchant_id = pictures.prepare(upload.stream.read()), g.staff.merchant_id
+        picture_id = pictures.save(g.session, merchant_id=merchant_id, picture=picture, public_id=new_public_id())
+        _write(talk, PictureAnswer(picture_id), f"{said.nonce}.picture" if said.text else said.nonce)
+        if not said.text:
+            return
+    _write(talk, TextAnswer(said.text), said.nonce)
+
+
+def _write(talk: Line, answer: Answer, nonce: str) -> None:
+    settings = current_runtime().settings
+    answers.write(
+        g.session,
+        **_whose(talk),
+        answer=answer,
+        nonce=nonce,
+        hosts=link_hosts(settings.public_url),
+        public_url=settings.public_url,
+        now=now(),
+    )
+
+
+def _note(talk: Line, said: AnswerForm) -> None:
+    nonces.answer_once(
+        g.session,
+        lambda: {"note": answers.note(g.session, **_whose(talk), words=said.text, now=now())},
+        actor=f"staff:{g.staff.id}",
+        route="talk.note",
+        nonce=said.nonce,
+        body={"talk": talk.id, "text": said.text},
+        merchant_id=g.staff.merchant_id,
+    )
+
+
+def _whose(talk: Line) -> dict[str, int]:
+    return {"merchant_id": g.staff.merchant_id, "staff_id": g.staff.id, "talk_id": talk.id}
+
+
+@blueprint.post("/<int:talk_id>/messages/<int:message_id>/cancel")
+@merchant_required()
+def cancel(talk_id: int, message_id: int) -> ResponseReturnValue:
+    """Take back what waits for the customer's next visit."""
+    talk = _talk(talk_id)
+    answers.cancel(g.session, merchant_id=g.staff.merchant_id, talk_id=talk.id, message_id=message_id)
+    return _done(talk, _("不发了，已经取消。"))
+
+
+@blueprint.post("/<int:talk_id>/seen")
+@merchant_required()
+def see(talk_id: int) -> ResponseReturnValue:
+    """Somebody has it in view."""
+    talk = _talk(talk_id)
+    answers.seen(g.session, merchant_id=g.staff.merchant_id, talk_id=talk.id)
+    return _done(talk)
+
+
+@blueprint.get("/<int:talk_id>/media/<int:message_id>")
+@merchant_required()
+def show_media(talk_id: int, message_id: int) -> Response:
+    """A customer's picture or voice."""
+    talk = _talk(talk_id)
+    found = media.find(g.session, merchant_id=g.staff.merchant_id, talk_id=talk.id, message_id=message_id)
+    response = make_response(found.content)
+    response.mimetype = found.mime
+    return response
+
+
+# ---- What is done about a talk ---------------------------------------------------------------------------------------
+
+
+@blueprint.post("/<int:talk_id>/assign")
+@merchant_required()
+def assign(talk_id: int) -> ResponseReturnValue:
+    """Give it to somebody of the staff, or to nobody."""
+    talk = _talk(talk_id)
+    wanted = read_query(AssignForm)
+    staff_id = wanted.staff or None
+    if staff_id is not None and staff_id not in dict(_colleagues()):
+        raise NotFound(_("没有这位店员。"))
+    answers.assign(g.session, merchant_id=g.staff.merchant_id, talk_id=talk.id, to=staff_id, now=now())
+    record("talk.assign", f"talk:{talk.id}", to=staff_id or 0)
+    return _done(talk, _("已转交。") if staff_id else _("现在没有分给谁。"))
+
+
+@blueprint.post("/<int:talk_id>/fan")
+@merchant_required()
+def remember(talk_id: int) -> ResponseReturnValue:
+    """Keep a note and tags of the customer, the same as on their card."""
+    talk = _talk(talk_id)
+    form = read_form(FanForm)
+    if form.data is not None:
+        try:
+            fans.set_note(g.session, g.staff.merchant_id, talk.follower_id, form.data.note)
+            fans.set_tags(g.session, g.staff.merchant_id, talk.follower_id, TAG_SEPARATORS.split(form.data.tags))
+        except Invalid as refusal:
+            show_refusal(form, refusal)
+        else:
+            return _done(talk, _("已保存。"))
+    return _answer(_talk_page(talk, TalkQuery(), blank(nonce=new_nonce()), form), status=422)
+
+
+@blueprint.post("/<int:talk_id>/close")
+@merchant_required()
+def close(talk_id: int) -> ResponseReturnValue:
+    """It is settled; the customer may be asked how it was."""
+    talk = _talk(talk_id)
+    is_asked = enquiries.close(g.session, **_whose(talk), now=now())
+    return _done(talk, _("已结束，并请顾客评价。") if is_asked else _("已结束。顾客再发消息，会自动重新打开。"))
+
+
+@blueprint.post("/<int:talk_id>/reopen")
+@merchant_required()
+def reopen(talk_id: int) -> ResponseReturnValue:
+    """It is not settled after all."""
+    talk = _talk(talk_id)
+    enquiries.reopen(g.session, **_whose(talk), now=now())
+    return _done(talk, _("已重新打开。"))
+
+
+def _talk(talk_id: int) -> Line:
+    return reading.talk(g.session, merchant_id=g.staff.merchant_id, talk_id=talk_id)
+
+
+def _done(talk: Line, message: str = "", *, status: int = 200) -> ResponseReturnValue:
+    """Where it goes on: the script asks for what is new by itself, a plain form comes back to the talk."""
+    if wants_json():
+        return jsonify(message=message), status
+    if message:
+        flash(message, "good")
+    return redirect(f"{HOME}/{talk.id}", 303)
+
+
+# ---- Taking it along -------------------------------------------------------------------------------------------------
+
+
+@blueprint.post("/export")
+@merchant_required(StaffRole.OWNER)
+@limiter.limit("10 per minute")
+def export() -> ResponseReturnValue:
+    """The list as a spreadsheet: who, in which state, since when; nothing of what was said."""
+    wishes = read_query(Wishes)
+    merchant_id, staff_id = g.staff.merchant_id, g.staff.id
+    record("export", "talks")
+    heads = (
+        *(_("编号"), _("备注"), _("标签"), _("状态"), _("最后一条"), _("从什么时候在等"), _("谁在接待")),
+        *(_("没看的"), _("等着发的")),
+    )
+    states = {state: str(words) for state, words in talk_words.TALK_STATES.items()}
+
+    def read(session: Session) -> Iterator[Sequence[Cell]]:
+        after: Key | None = None
+        while True:
+            page = reading.listed(
+                session,
+                merchant_id=merchant_id,
+                staff_id=staff_id,
+                only=Filter(wishes.box),
+                after=after,
+                limit=EXPORTED,
+            )
+            for one in page.lines:
+                yield (
+                    fan_number(one.number),
+                    one.note,
+                    "、".join(one.tags),
+                    states[one.state],
+                    one.last_message_at,
+                    one.waiting_since,
+                    one.assigned_name,
+                    one.unread,
+                    one.waiting_out,
+                )
+            if page.after is None:
+                return
+            after = page.after
+
+    name = _("聊天名单 %(day)s", day=business_day(now()).isoformat())
+    return csv_answer(name, heads, rows_from(read, role=Role.MERCHANT, merchant_id=merchant_id))
