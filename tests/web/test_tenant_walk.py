@@ -29,6 +29,8 @@ from bot.rules.matching import Mode, Pattern
 from bot.rules.writing import Author
 from bot.rules.writing import Draft as RuleDraft
 from bot.store import driver
+from bot.talks.intake import Said
+from bot.talks.models import Kind as TalkKind
 from campaigns import audience
 from campaigns.broadcasts import digest, writing
 from campaigns.broadcasts.content import Words
@@ -51,6 +53,7 @@ from qrcodes.fans import Filter
 from qrcodes.models import WelcomeVariant
 from qrcodes.posters import looks
 from qrcodes.posters.formats import Design
+from tests.bot.talks.conftest import put
 from tests.community import Code, Neighbourhood, new_openid, scanned, subscribed, unsubscribed, wrote
 from tests.conftest import violations
 from tests.web.conftest import PASSWORD, Browser
@@ -63,10 +66,14 @@ NOBODYS_ID: Final = 9_000_000_000_000_001
 NOBODYS_NUMBER: Final = "ZZZZZZZZZZ"
 
 PUBLIC_PARAMETERS: Final = {
+    "building_id": "a building of a community, the same for all",
+    "category_id": "a kind of help in the operator's directory",
     "code": "a short address that anybody may open",
+    "entry_id": "a line of the operator's directory",
     "filename": "a file of the pages",
     "msg_id": "a mass send that was none of ours",
     "name": "a language, or a line of the health page",
+    "notice_id": "a notice that the operator posts for everybody",
     "public_id": "printed on posters for everybody",
     "replay_id": "a rule that the operator tried on everybody",
     "shop_id": "a shop that anybody may look at",
@@ -85,6 +92,10 @@ SPOTS: Final = {
     "answer": "agree",
     "act": "open",
     "wish": "mute",
+    "words_kind": "away",
+    "way": "up",
+    "switch": "on",
+    "act_on_place": "pin",
 }
 """Parameters that name a place every merchant has."""
 NUMBERS_THAT_NAME_NOBODY: Final = {
@@ -109,6 +120,9 @@ NUMBERS_THAT_NAME_NOBODY: Final = {
     "FanQuery.before": "a place in the order of a person's statement",
     "AgreeForm.pays_percent": "a share that was read",
     "RuleForm.priority": "a place among one's own rules",
+    "DeskForm.opens": "a time of day",
+    "DeskForm.closes": "a time of day",
+    "SeenForm.up_to": "a place in the order of a talk's own messages",
 }
 NOTED: Final = {"merchant_fans.export", "merchant_redemptions.export"}
 """Exports of one's own list, whatever they are narrowed to: each is written down."""
@@ -213,6 +227,7 @@ class Town:
             said = Words(WordsKind.TEXT, f"{shop.name}有新货")
             shop.draft_id = writing.create(session, merchant_id=shop.id, staff_id=1, words=said)
             self.finish_a_job(session, shop)
+            self.talk(session, shop)
             self.keep_a_list(session, shop)
             handovers.offer(
                 session,
@@ -221,6 +236,35 @@ class Town:
                 receiver=handovers.Receiver(self.stranger, "花店"),
                 now=now,
             )
+
+    def talk(self, session: Any, shop: Shop) -> None:
+        """What a fan said and was answered, heard, noted and measured; and what the desk says by itself."""
+        now = self.street.now
+        staff_id = session.execute(select(Staff.id).filter_by(merchant_id=shop.id, role=StaffRole.OWNER)).scalar_one()
+        self.hear(session, shop, f"{shop.name}几点开门")
+        self.hear(session, shop, None)
+        given = {"m": shop.id, "staff": staff_id, "name": shop.name, "now": now, "content": shop.name.encode()}
+        given["talk"] = session.execute(text("SELECT id FROM talk WHERE merchant_id = :m"), given).scalar_one()
+        for statement in (
+            """UPDATE talk_media SET state = 'kept', mime = 'audio/amr', content = :content, media_id = NULL
+               WHERE merchant_id = :m""",
+            """INSERT INTO talk_message (merchant_id, talk_id, direction, kind, content, staff_id, state, at)
+               VALUES (:m, :talk, 'out', 'text', :name, :staff, 'waiting', :now),
+                      (:m, :talk, 'note', 'text', :name, :staff, NULL, :now)""",
+            "UPDATE talk SET assigned_to = :staff WHERE id = :talk",
+            "INSERT INTO canned_reply (merchant_id, title, text, position) VALUES (:m, :name, :name, 1)",
+            "INSERT INTO talk_desk (merchant_id, asks_satisfaction) VALUES (:m, true)",
+            """INSERT INTO desk_words (merchant_id, kind, text, review)
+               VALUES (:m, 'away', :name, 'approved'), (:m, 'first', :name, 'pending')""",
+        ):
+            session.execute(text(statement), given)
+
+    def hear(self, session: Any, shop: Shop, words: str | None) -> None:
+        """A fan writes, or (None) says it aloud."""
+        now, fan = self.street.now, fans.page(session, shop.id)[0]
+        kind, media = (TalkKind.TEXT, None) if words else (TalkKind.VOICE, "walk")
+        inbox_id = session.execute(text("SELECT nextval('inbox_event_id_seq')")).scalar_one()
+        put(driver(session), [Said(shop.id, fan.follower_id, fan.number, inbox_id, now, kind, words, media)])
 
     def keep_a_list(self, session: Any, shop: Shop) -> None:
         """Codes that the owner is about to have made."""
@@ -447,6 +491,11 @@ class Town:
             "coupon_id": "SELECT id FROM coupon_template WHERE merchant_id = :id",
             "coupon_template_id": "SELECT id FROM coupon_template WHERE merchant_id = :id",
             "given": "SELECT public_id FROM coupon WHERE merchant_id = :id",
+            "talk_id": "SELECT id FROM talk WHERE merchant_id = :id",
+            "message_id": "SELECT id FROM talk_message WHERE merchant_id = :id",
+            "file_id": "SELECT message_id FROM talk_media WHERE merchant_id = :id",
+            "reply_id": "SELECT id FROM canned_reply WHERE merchant_id = :id",
+            "desk_words_id": "SELECT id FROM desk_words WHERE merchant_id = :id",
             "visit_id": "SELECT id FROM visit WHERE merchant_id = :id",
             "redemption_id": "SELECT id FROM redemption WHERE merchant_id = :id",
             "adjustment_id": "SELECT id FROM points_adjustment WHERE merchant_id = :id",
@@ -626,6 +675,8 @@ def field_steps(app: Flask, town: Town) -> Iterator[Step]:
         "LogQuery.coupon_template": [("GET", "/merchant/redemptions", {})],
         "GiveForm.coupon_template": [("POST", "/merchant/till/give", {"shown": "nobody's", "nonce": "walk"})],
         "GiftForm.coupon_template": [("POST", f"/merchant/points/fans/{own('number')}/give", {"nonce": "walk"})],
+        "AnswerForm.coupon": [("POST", f"/merchant/talks/{own('talk_id')}/messages", {"nonce": "walk"})],
+        "AssignForm.staff": [("POST", f"/merchant/talks/{own('talk_id')}/assign", {})],
         "OfferForm.coupon_template": [
             ("POST", "/merchant/points/offers", {"price": "9", "stock": "9", "per_person": "1"}),
         ],
@@ -853,6 +904,8 @@ def all_pages(app: Flask, town: Town, owner: Visitor) -> dict[str, Answer]:
     for path, name, value in (
         ("/merchant/fans", "q", "常客"),
         ("/merchant/fans", "q", "记得"),
+        ("/merchant/talks", "box", "all"),
+        ("/merchant/talks", "q", "几点开门"),
         ("/merchant/codes", "q", "门"),
         ("/merchant/codes", "state", "retired"),
     ):
@@ -906,6 +959,7 @@ def change_everything(town: Town, shop: Shop) -> None:
         for fan in fans.page(session, shop.id):
             fans.set_note(session, shop.id, fan.follower_id, "爱吃鱼")
             fans.set_tags(session, shop.id, fan.follower_id, ["鱼"])
+        town.hear(session, shop, "今天有鱼吗，几点开门")
         audit.record(session, actor_kind="merchant", merchant_id=shop.id, action="walk", subject="again")
 
 

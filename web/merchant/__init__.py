@@ -24,6 +24,9 @@ from web.merchant import (
     referrals,
     rules,
     standing,
+    talk_desk,
+    talk_words,
+    talks,
     till,
     today,
     welcome,
@@ -34,6 +37,7 @@ from web.merchant import (
 def register(app: Flask) -> None:
     """Put the merchants' pages into the application."""
     words.register(app)
+    talk_words.register(app)
     for room in (
         today,
         notices,
@@ -57,5 +61,7 @@ def register(app: Flask) -> None:
         redemptions,
         points,
         alliance,
+        talks,
+        talk_desk,
     ):
         app.register_blueprint(room.blueprint)
