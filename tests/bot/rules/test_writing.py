@@ -179,10 +179,10 @@ def test_nobody_touches_anothers_rule_or_picture(street: Neighbourhood, tea: int
             {"tea": tea},
         ).scalar_one()
     picture = (Answer("image", picture_id=picture_id),)
-    create(street, tea, draft("菜单", says=picture))
+    create(street, tea, draft("价目", says=picture))
     for owner in (noodles, None):
         with pytest.raises(NotFound):
-            create(street, owner, draft("菜单", says=picture))
+            create(street, owner, draft("价目", says=picture))
 
 
 def test_a_merchant_sees_its_own_rules_and_of_the_platforms_those_in_force(street: Neighbourhood, tea: int) -> None:
