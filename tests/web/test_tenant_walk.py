@@ -330,6 +330,11 @@ class Town:
             )
         version_id = rules.newest_of(session, rule_id).id
         rules.approve(session, version_id=version_id, operator_id=1, now=self.street.now)
+        answered = text("""
+            UPDATE inbox_event SET rule_id = :rule, merchant_id = :m, answered_by = 'rule'
+            WHERE kind = 'subscribe' AND scene = ANY(:scenes)""")
+        scenes = [code.scene for code in shop.codes]
+        session.execute(answered, {"rule": rule_id, "m": shop.id, "scenes": scenes})
 
     def benefits(self, session: Any, shop: Shop) -> None:
         """A row of everything that coupons, points and referrals leave behind at a shop."""
