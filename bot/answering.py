@@ -220,7 +220,7 @@ class Turn:
         """The merchant one talks to; of somebody who talks to nobody, the only shop it can be."""
         if self.answer.merchant_id is None and not self.now.has_left and not self._is_asked:
             likely = context.may_be_meant(self.now.known, self.now.shops)
-            if len(likely) == 1 and not is_small_talk(self.said):
+            if len(likely) == 1 and not is_small_talk(self.said) and not self._is_nearly_something:
                 self._choose(Choice(likely[0].merchant_id, By.ONLY))
         if self.answer.merchant_id is None:
             return False
@@ -275,7 +275,7 @@ class Turn:
             and not is_small_talk(self.said)
             and not is_unreadable(self.said)
         )
-        if not is_for_a_shop or self.now.has_left:
+        if not is_for_a_shop or self.now.has_left or self._is_nearly_something:
             return False
         if self._is_asked and self.now.question is not None:
             self.answer.question = self.now.question.keeping(self.said.inbox_id)
@@ -297,6 +297,12 @@ class Turn:
             return self._say(Answered.TALK)
         name = context.shown(self.now.shops.names[self.answer.merchant_id])
         return self._say(Answered.TALK, f"已经转给 {name} 的人，看到就回您。要补充什么，直接发在这里。")
+
+    @property
+    def _is_nearly_something(self) -> bool:
+        """Whether it is a known word or a shop's name but for a slip: then that is asked first."""
+        words = self.said.text
+        return bool(words) and (own_words.nearest(words) or self.now.shops.nearest(plain(words))) is not None
 
     @property
     def _is_asked(self) -> bool:

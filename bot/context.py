@@ -93,8 +93,8 @@ class Question:
     enquiry_id: int | None = None
 
     def is_open(self, at: datetime) -> bool:
-        """Whether something said at that moment may answer it."""
-        return self.asked_at <= at < self.expires_at
+        """Whether something said at that moment, which the platform tells in whole seconds, may answer it."""
+        return self.asked_at.replace(microsecond=0) <= at < self.expires_at
 
     @classmethod
     def which(cls, options: Sequence[Shop], *, at: datetime, inbox_ids: Sequence[int] = ()) -> Question:

@@ -206,6 +206,15 @@ def test_a_stranger_gets_one_line_that_helps(street: Neighbourhood, inbox: Inbox
     assert ben.answered_by[-5:] == ["line", "line", "line", "line", "switch"]
 
 
+def test_a_slip_of_the_pen_is_asked_about_before_anybody_is_troubled_with_it(
+    street: Neighbourhood, inbox: Inbox, fruit: Code, tea: Code
+) -> None:
+    for person in (fan(inbox, street, fruit), fan(inbox, street, fruit, tea)):
+        assert person.says("优会券").startswith("您是想问“优惠券”吗？")
+        assert person.says("王計水果").startswith("您是想找 王记水果 吗？")
+        assert person.heard == []
+
+
 def test_a_menu_entry_switches_and_says_words(street: Neighbourhood, inbox: Inbox, fruit: Code, tea: Code) -> None:
     ann = fan(inbox, street, fruit, tea)
     assert ann.taps(f"merchant:{tea.merchant_id}").startswith("您正在和 李家茶馆 聊天")
