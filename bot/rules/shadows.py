@@ -10,7 +10,7 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from bot import benefits, own_words, staff_links
+from bot import answering, benefits, staff_links
 from bot.events import TextMessage
 from bot.rules.content import Content
 from campaigns.broadcasts import mute, offers
@@ -34,7 +34,7 @@ def is_own(words: str) -> bool:
     said = words.strip()
     event = TextMessage(openid="", occurred_at=datetime(2026, 1, 1, tzinfo=UTC), dedupe_key="", fields={}, content=said)
     return (
-        own_words.is_one(said)
+        answering.is_reserved(said)
         or offers.are_wanted(said)
         or mute.wish_in(said) is not None
         or staff_links.number_in(event) is not None
