@@ -283,7 +283,7 @@ def _say(room: Room, rule_id: int, *, waits: bool) -> None:
     """What came of it, and what is worth knowing about its words."""
     flash(_("已交给运营审批，通过后就会自动回答。") if waits else _("已保存，现在就生效。"), "good")
     kept = reading.one(g.session, room.merchant_id, rule_id, now=now())
-    for one in shadows.taken(g.session, kept.newest):
+    for one in shadows.taken(g.session, kept.newest, is_platform=room.merchant_id is None):
         if one.coupon:
             flash(_("“%(words)s”是优惠券“%(coupon)s”的口令：单发这个词是领券，不走这条规则。",
                     words=one.words, coupon=one.coupon), "wait")  # fmt: skip

@@ -162,9 +162,9 @@ def test_own_words_wishes_coupons_and_look_ups_never_reach_a_rule(
 
 def test_what_is_reserved_is_known_to_who_writes_rules() -> None:
     for said in ("帮助", "公告", "商家", "电话", "电话 锁匠", "退出", "我的数据", "隐私"):
-        assert answering.is_reserved(said), said
+        assert answering.is_reserved(said, is_with_shop=True), said
     for said in ("菜单", "地址", "老板电话", "电话多少", "几点开门", "怎么用", "人工"):
-        assert not answering.is_reserved(said), said
+        assert not answering.is_reserved(said, is_with_shop=True), said
 
 
 # ---- People ----------------------------------------------------------------------------------------------------------
