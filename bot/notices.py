@@ -135,6 +135,8 @@ def words(notice: StaffNotice) -> str:
         what = f"群发“{notice.subject}”" if notice.subject else "群发"
     elif notice.cause.startswith(notices.DESK):
         what = "接待时说的话"
+    elif notice.cause.startswith(notices.RULE):
+        what = f"自动回复“{notice.subject}”"
     else:
         what = f"“{notice.subject}”的欢迎语" if notice.subject else "本店的欢迎语"
     match NoticeKind(notice.kind):

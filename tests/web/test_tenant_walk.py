@@ -23,6 +23,11 @@ from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
 from bot.inbox import Inbox
+from bot.rules import content as contents
+from bot.rules import writing as rules
+from bot.rules.matching import Mode, Pattern
+from bot.rules.writing import Author
+from bot.rules.writing import Draft as RuleDraft
 from bot.store import driver
 from bot.talks.intake import Said
 from bot.talks.models import Kind as TalkKind
@@ -110,12 +115,18 @@ NUMBERS_THAT_NAME_NOBODY: Final = {
     "AgreeForm.pays_percent": "a share that was read",
     "DeskForm.opens": "a time of day",
     "DeskForm.closes": "a time of day",
+    "TalksQuery.before": "a place in the order of one's own talks",
+    "TalkQuery.before": "a place in the order of one's own talks",
+    "TalkQuery.older": "a place in the order of a talk's own messages",
     "SeenForm.up_to": "a place in the order of a talk's own messages",
+    "RuleForm.priority": "a place among one's own rules",
 }
 NOTED: Final = {"merchant_fans.export", "merchant_redemptions.export"}
 """Exports of one's own list, whatever they are narrowed to: each is written down."""
 COUPON: Final = {"kind": "amount", "name": "立减", "value": "5", "stock": "9", "lasts_days": "30", "weekday": "0"}
 """What a coupon needs at least."""
+MENU_RULE: Final = {"name": "菜单", "exact": "菜单", "kind1": "text", "text1": "好茶"}
+"""What a rule needs at least."""
 AUDIT: Final = {"audit_log", "audit_head"}
 
 
@@ -196,6 +207,7 @@ class Town:
             for fan in fans.page(session, shop.id):
                 fans.set_note(session, shop.id, fan.follower_id, f"{shop.name}记得")
                 fans.set_tags(session, shop.id, fan.follower_id, [f"{shop.name}常客"])
+            self.rules(session, shop)
             cards.propose(session, merchant_id=shop.id, card=cards.Card(f"{shop.name}的介绍"), hosts=frozenset())
             audience.save(session, merchant_id=shop.id, name=f"{shop.name}常来", wanted=Filter(visits_at_least=2))
             outbox.add(session, kind="upload_picture", dedupe_key=f"walk:{shop.id}", payload={}, merchant_id=shop.id)
@@ -299,6 +311,22 @@ class Town:
             "UPDATE broadcast SET state = 'cancelled', started_at = :now, finished_at = :now WHERE id = :id",
         ):
             session.execute(text(statement), given)
+
+    def rules(self, session: Any, shop: Shop) -> None:
+        """A rule that answers, and one that waits."""
+        account_id = session.execute(text("SELECT id FROM official_account")).scalar_one()
+        for words in ("地址", "菜单"):
+            said = (contents.Answer(text=f"{shop.name}的{words}"), contents.Answer("image", picture_id=shop.picture_id))
+            content = contents.Content((Pattern(Mode.EXACT, words),), (), said)
+            rule_id = rules.create(
+                session,
+                Author(account_id, merchant_id=shop.id),
+                RuleDraft(f"{shop.name}{words}", content),
+                hosts=frozenset(),
+                now=self.street.now,
+            )
+        version_id = rules.newest_of(session, rule_id).id
+        rules.approve(session, version_id=version_id, operator_id=1, now=self.street.now)
 
     def benefits(self, session: Any, shop: Shop) -> None:
         """A row of everything that coupons, points and referrals leave behind at a shop."""
@@ -470,6 +498,8 @@ class Town:
             "adjustment_id": "SELECT id FROM points_adjustment WHERE merchant_id = :id",
             "offer_id": "SELECT id FROM points_offer WHERE merchant_id = :id",
             "partner_id": "SELECT CAST(:id AS bigint)",
+            "reply_rule_id": "SELECT id FROM reply_rule WHERE merchant_id = :id",
+            "rule_version_id": "SELECT id FROM reply_rule_version WHERE merchant_id = :id",
             "shop_id": "SELECT CAST(:id AS bigint)",
             "community_id": "SELECT community_id FROM merchant WHERE id = :id",
         }
@@ -603,6 +633,17 @@ def field_steps(app: Flask, town: Town) -> Iterator[Step]:
             ("POST", "/merchant/codes/many", {"act": "retire"}),
             ("POST", "/merchant/codes/many", {"act": "change", "new_place": "楼下"}),
         ],
+        **{
+            f"RuleForm.picture{place}": [
+                (
+                    "POST",
+                    path,
+                    {"name": "菜单", "exact": "菜单", "kind1": "text", "text1": "好茶", f"kind{place}": "image"},
+                )
+                for path in ("/merchant/rules", f"/merchant/rules/{own('reply_rule_id')}")
+            ]
+            for place in (1, 2, 3)
+        },
         "CardForm.picture": [("POST", "/merchant/me/card", {"intro": "好茶"})],
         "WelcomeForm.picture": [
             ("POST", "/merchant/welcome/first/0", {"kind": "image"}),
@@ -667,7 +708,7 @@ def numeric_fields() -> set[str]:
 
     found = set()
     for model in (*below(Query), *below(Form)):
-        if model.__module__.startswith("web.merchant."):
+        if model.__module__.startswith(("web.merchant.", "web.reply_rules")):
             for name, info in model.model_fields.items():
                 patterns = "".join(getattr(one, "pattern", None) or "" for one in info.metadata)
                 if "int" in str(info.annotation) or "0-9]" in str(info.annotation) + patterns:
@@ -702,7 +743,8 @@ def compare(town: Town, step: Step, role: StaffRole | None, visitor: Visitor) ->
     """One step with each of B's ids beside the same step with ids of nobody."""
     wrong = []
     names = (*step.parameters, *([step.field] if step.field else []))
-    kinds = {name: f"{name}_id" if name == step.field else name for name in names}
+    # The three pictures of a form are pictures.
+    kinds = {name: f"{name.rstrip('123')}_id" if name == step.field else name for name in names}
     nobody = {name: NOBODYS_NUMBER if kinds[name] == "number" else str(NOBODYS_ID) for name in names}
     expected = step.take(visitor, nobody)
     may_enter = role is not None and role in step.access.roles
