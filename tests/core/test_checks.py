@@ -156,6 +156,7 @@ EARNED = """
     SELECT p.merchant_id, r.follower_id, 'earn', 10, p.id, 'redemption', {source} FROM points_rule p, redemption r;"""
 TAKEN_BACK = "UPDATE redemption SET reversed_at = app_now();"
 
+CATEGORY = "INSERT INTO directory_category (account_id, name) SELECT id, '锁匠' FROM official_account;"
 MENU = """
     INSERT INTO menu_version (account_id, origin, buttons, state, published_at, replaced_at)
     SELECT id, 'written', '{buttons}', 'published', app_now() - interval '{days} days', {replaced}
@@ -275,6 +276,28 @@ PLANTS: dict[str, tuple[str, str]] = {
     "fa02_gone_means_erased": ("", "UPDATE follower SET erase_due_at = app_now() - interval '2 hours'"),
     "fa02_nothing_left_of_the_erased": ("", "UPDATE follower SET erased_at = app_now(), openid = NULL"),
     "fa08_numbers_differ": ("", "UPDATE fan SET number = 'SAME' || follower_id"),
+    "nb01_what_is_paid_for_ends": (
+        "ALTER TABLE notice DROP CONSTRAINT ck_notice_paid",
+        """INSERT INTO notice (account_id, title, words, state, is_paid, shown_from, published_at, created_by)
+           SELECT id, '开张', '来看看', 'published', true, app_now(), app_now(), 1 FROM official_account""",
+    ),
+    "nb02_numbers_can_be_called": (
+        "ALTER TABLE directory_entry DROP CONSTRAINT ck_directory_entry_phone",
+        f"{CATEGORY} INSERT INTO directory_entry (account_id, category_id, name, phone)"
+        " SELECT account_id, id, '老张', '微信 zhang' FROM directory_category",
+    ),
+    "nb03_read_means_posted": (
+        "",
+        """INSERT INTO notice (account_id, title, words, shown_from, created_by)
+           SELECT id, '停水', '明天停水', app_now(), 1 FROM official_account;
+           INSERT INTO notice_read (notice_id, follower_id) SELECT n.id, min(f.id) FROM notice n, follower f
+           GROUP BY n.id""",
+    ),
+    "nb04_a_word_leads_to_one_category": (
+        "",
+        f"{CATEGORY} INSERT INTO directory_category (account_id, name, aliases)"
+        " SELECT account_id, '开锁', ARRAY['锁匠'] FROM directory_category",
+    ),
     "qr01_pool_is_counted": ("", "UPDATE scene_pool SET used = used + 1"),
     "qr02_one_owner_at_a_time": (
         "DROP INDEX uq_code_owner_open",

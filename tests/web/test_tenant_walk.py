@@ -66,10 +66,14 @@ NOBODYS_ID: Final = 9_000_000_000_000_001
 NOBODYS_NUMBER: Final = "ZZZZZZZZZZ"
 
 PUBLIC_PARAMETERS: Final = {
+    "building_id": "a building of a community, the same for all",
+    "category_id": "a kind of help in the operator's directory",
     "code": "a short address that anybody may open",
+    "entry_id": "a line of the operator's directory",
     "filename": "a file of the pages",
     "msg_id": "a mass send that was none of ours",
     "name": "a language, or a line of the health page",
+    "notice_id": "a notice that the operator posts for everybody",
     "public_id": "printed on posters for everybody",
     "replay_id": "a rule that the operator tried on everybody",
     "shop_id": "a shop that anybody may look at",
@@ -90,6 +94,8 @@ SPOTS: Final = {
     "wish": "mute",
     "words_kind": "away",
     "way": "up",
+    "switch": "on",
+    "act_on_place": "pin",
 }
 """Parameters that name a place every merchant has."""
 NUMBERS_THAT_NAME_NOBODY: Final = {
@@ -113,13 +119,14 @@ NUMBERS_THAT_NAME_NOBODY: Final = {
     "HandedQuery.before": "a place in the order of one's own coupons",
     "FanQuery.before": "a place in the order of a person's statement",
     "AgreeForm.pays_percent": "a share that was read",
+    "RuleForm.priority": "a place among one's own rules",
+    "TrialQuery.at": "a moment",
     "DeskForm.opens": "a time of day",
     "DeskForm.closes": "a time of day",
     "TalksQuery.before": "a place in the order of one's own talks",
     "TalkQuery.before": "a place in the order of one's own talks",
     "TalkQuery.older": "a place in the order of a talk's own messages",
     "SeenForm.up_to": "a place in the order of a talk's own messages",
-    "RuleForm.priority": "a place among one's own rules",
 }
 NOTED: Final = {"merchant_fans.export", "merchant_redemptions.export"}
 """Exports of one's own list, whatever they are narrowed to: each is written down."""
@@ -327,6 +334,15 @@ class Town:
             )
         version_id = rules.newest_of(session, rule_id).id
         rules.approve(session, version_id=version_id, operator_id=1, now=self.street.now)
+        answered = text("""
+            INSERT INTO inbox_event (month, account_id, dedupe_key, source, kind, event_at, answered_by, rule_id,
+                merchant_id)
+            VALUES (:month, :account, :key, 'push', 'text', :now, 'rule', :rule, :m)""")
+        session.execute(
+            answered,
+            {"month": business_day(self.street.now).replace(day=1), "account": account_id, "key": f"rule-{shop.id}",
+             "now": self.street.now, "rule": rule_id, "m": shop.id},
+        )  # fmt: skip
 
     def benefits(self, session: Any, shop: Shop) -> None:
         """A row of everything that coupons, points and referrals leave behind at a shop."""
