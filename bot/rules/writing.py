@@ -159,15 +159,11 @@ def delete(session: Session, *, merchant_id: int | None, rule_id: int, now: date
 
 def restore(session: Session, author: Author, rule_id: int, *, now: datetime) -> None:
     """Bring a deleted rule back as it was."""
+    rule = find_deleted(session, author.merchant_id, rule_id, now=now)
     _lock(session, author)
     _refuse_too_many(session, author)
-    gone = update(ReplyRule).where(
-        ReplyRule.id == rule_id,
-        _owned(author.merchant_id),
-        ReplyRule.deleted_at > now - RESTORABLE,
-    )
-    if not rows_changed(session.execute(gone.values(deleted_at=None))):
-        raise NotFound("没有这条规则，或者删掉太久了。")
+    rule.deleted_at = None
+    session.flush()
 
 
 def withdraw(session: Session, *, merchant_id: int | None, rule_id: int) -> int:
@@ -217,6 +213,15 @@ def find(session: Session, merchant_id: int | None, rule_id: int) -> ReplyRule:
     rule = session.scalar(mine)
     if rule is None:
         raise NotFound("没有这条规则。")
+    return rule
+
+
+def find_deleted(session: Session, merchant_id: int | None, rule_id: int, *, now: datetime) -> ReplyRule:
+    """A rule that was deleted not long ago."""
+    gone = ReplyRule.deleted_at > now - RESTORABLE
+    rule = session.scalar(select(ReplyRule).where(ReplyRule.id == rule_id, _owned(merchant_id), gone))
+    if rule is None:
+        raise NotFound("没有这条规则，或者删掉太久了。")
     return rule
 
 

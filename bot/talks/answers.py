@@ -388,13 +388,17 @@ def send_answers(runtime: Runtime, task: Task) -> None:
 def _make(runtime: Runtime, client: WeChatClient, call: _Call) -> None:
     """Make one call that is committed to, and write down what came of it."""
     try:
-        became, errcode = outcome.of(lambda: client.send_reply(call.openid, call.reply))
+        became, errcode = outcome.of(lambda: _send(client, call.openid, call.reply))
     except WaitAMinute:
         with runtime.transaction(Role.PLATFORM) as session:
             _take_back(session, call)
         raise TryLater(SOON) from None
     with runtime.transaction(Role.PLATFORM) as session:
         _record(session, call, became, errcode)
+
+
+def _send(client: WeChatClient, openid: str, reply: Reply) -> None:
+    client.send_reply(openid, reply)
 
 
 def _begin(session: Session, talk_id: int, *, now: datetime) -> _Call | None:

@@ -169,7 +169,8 @@ def close_silent(session: Session, now: datetime) -> None:
             ended AS (
                 UPDATE enquiry e SET closed_at = :now, closed_by = 'silence'
                 FROM silent WHERE e.talk_id = silent.id AND e.closed_at IS NULL)
-            UPDATE talk t SET state = 'closed', closed_at = :now, waiting_since = NULL,
+            UPDATE talk t SET state = 'closed', waiting_since = NULL,
+                closed_at = date_trunc('second', CAST(:now AS timestamptz)),
                 settled_to = greatest(t.settled_to, coalesce(
                     (SELECT max(m.id) FROM talk_message m WHERE m.merchant_id = t.merchant_id AND m.talk_id = t.id), 0))
             FROM silent WHERE t.id = silent.id"""),

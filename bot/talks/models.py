@@ -154,7 +154,7 @@ class Talk(Base):
     line_said_at: Mapped[datetime | None] = mapped_column(Timestamp)
     human_said_at: Mapped[datetime | None] = mapped_column(Timestamp)
     closed_at: Mapped[datetime | None] = mapped_column(Timestamp)
-    """When it was closed last; what was written before that never opens it again."""
+    """The second in which it was closed last; what was written before that never opens it again."""
     waiting_out: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     """Answers that wait for the fan's next hello."""
     version: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))
