@@ -200,8 +200,8 @@ def main(seconds: int, rate: float, as_json: bool) -> None:
         f"{found.events:,} events of {found.people:,} people, {found.per_second:.1f}/s, setting off at most "
         f"{found.late_ms:.0f} ms late: p50 {found.p50_ms:.1f} ms, p99 {found.p99_ms:.1f} ms, worst "
         f"{found.worst_ms:.0f} ms (at the callback p50 {found.server_p50_ms:.0f}, p99 {found.server_p99_ms:.0f}); "
-        f"answered with words {found.answered:,}, "
-        f"different ones {found.different:,}, taken in {found.taken_in:,}, errors {found.errors or 0}"
+        f"answered with words {found.answered:,}, different ones {found.different:,}, "
+        f"taken in {found.taken_in:,}, errors {found.errors or 0}"
     )
     click.echo(f"p99 under {AIM_MS:.0f} ms: {'yes' if found.p99_ms < AIM_MS else 'no'}")
 

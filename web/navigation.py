@@ -8,7 +8,6 @@ from flask import Flask, g, request
 from flask_babel import gettext as _
 
 from bot.rules import reading as rules
-from bot.talks import reading
 from bot.talks import desk
 from bot.talks.reading import counts as talk_counts
 from campaigns.broadcasts import approval
@@ -89,6 +88,7 @@ def operator_menu() -> tuple[Group, ...]:
                 Entry(_("最新事件"), "activity", "/operator/events"),
                 Entry(_("自动回复"), "message-circle", "/operator/reply-rules"),
                 Entry(_("粉丝归属"), "users", "/operator/followers"),
+                Entry(_("公众号菜单"), "device-mobile", "/operator/menu"),
                 Entry(_("未识别扫码"), "help-circle", "/operator/unmatched"),
                 Entry(_("死信与发件箱"), "mailbox", "/operator/queues"),
             ),
@@ -112,8 +112,7 @@ def waiting_approvals() -> int:
     """How many of the merchants' texts wait for an operator; asked once a request."""
     if "waiting_approvals" not in g:
         g.waiting_approvals = sum(
-            kind.count_waiting(g.session) for kind in (welcomes, cards, slogans, approval, templates, rules)
-            kind.count_waiting(g.session) for kind in (welcomes, cards, slogans, approval, templates, desk)
+            kind.count_waiting(g.session) for kind in (welcomes, cards, slogans, approval, templates, rules, desk)
         )
     return int(g.waiting_approvals)
 

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Locator, expect
+from sqlalchemy import text
 
-from campaigns.coupons import alliance
+from campaigns.coupons import alliance, oversight, templates
 from campaigns.coupons.models import CouponTemplate
-from campaigns.points import adjustments, exchange, levels, rules
+from campaigns.points import adjustments, exchange, levels, proof, rules
 from campaigns.points.models import RuleTrigger
 from campaigns.points.rules import Rule
 from core.clock import business_day
@@ -173,6 +174,14 @@ class Town:
         till = new_window(f"till of {name}", PHONE)
         sign_up(till, invitation_url(self.live.settings, token), f"till{shop_id}")
         return Shop(self.live, self.street, shop_id, name, new_code(self.live, shop_id), till)
+
+    def operator(self, new_window: NewWindow) -> Window:
+        runtime = self.live.runtime
+        with runtime.transaction(Role.PLATFORM) as session:
+            token = staff.invite(session, name="运营小李", role=StaffRole.OPERATOR, merchant_id=None, now=runtime.now())
+        desk = new_window("the operator's desk", DESK)
+        sign_up(desk, invitation_url(self.live.settings, token), "desk")
+        return desk
 
 
 @pytest.fixture(scope="module")
@@ -455,8 +464,9 @@ def test_axe_finds_no_serious_fault_on_any_page(quarter: Town, new_window: NewWi
         levels.save(session, merchant_id=shop.id, levels=[levels.Level("常客", 30, 120)])
         adjustments.set_alone_most(session, merchant_id=shop.id, staff_id=1, most=5)
     look_at_merchant_pages(examiner, shop, ann, ben, foreign, [coupon.id, draft])
+    look_at_operator_pages(examiner, quarter.operator(new_window), shop, ally)
 
-    assert len(examiner.pages) >= 40
+    assert len(examiner.pages) >= 55
     examiner.expect_nothing()
 
 
@@ -512,7 +522,7 @@ def has_card(ann: Neighbour, shop: Shop) -> bool:
 
 
 def look_at_merchant_pages(
-    examiner: Examiner, shop: Shop, ann: Neighbour, ben: Neighbour, foreign: CouponTemplate, templates: list[int]
+    examiner: Examiner, shop: Shop, ann: Neighbour, ben: Neighbour, foreign: CouponTemplate, kinds: list[int]
 ) -> None:
     till = shop.till
     ben.take(foreign)
@@ -523,6 +533,10 @@ def look_at_merchant_pages(
     till.complaints.clear()
     shop.look(ben.shows())
     examiner.look(till, "the card at the till")
+    till.press("先锁定（收款中）")
+    expect(till.page.locator(".held")).to_contain_text("已锁定到")
+    examiner.look(till, "a coupon that is held")
+    till.press("取消锁定")
     till.press("记一次到店")
     examiner.look(till, "a visit")
     shop.look(ben.shows())
@@ -533,10 +547,10 @@ def look_at_merchant_pages(
 
     home = f"{shop.url}/merchant"
     month = f"{business_day(shop.live.runtime.now()):%Y-%m}"
-    written = [f"/coupons/{one}" for one in templates]
-    for path in ("/coupons", "/coupons/new", "/coupons/new?like=percent", *written, f"{written[1]}/edit", "/points",
-                 "/redemptions", "/redemptions/liability", "/referrals", "/alliance", f"/alliance/{month}",
-                 f"/alliance/{month}/entries"):  # fmt: skip
+    written = [f"/coupons/{one}" for one in kinds]
+    for path in ("/coupons", "/coupons/new", "/coupons/new?like=percent", *written, f"{written[0]}/given",
+                 f"{written[1]}/edit", "/points", "/redemptions", "/redemptions/liability", "/referrals", "/alliance",
+                 f"/alliance/{month}", f"/alliance/{month}/entries"):  # fmt: skip
         till.visit(home + path)
         unfold(till)
         examiner.look(till)
@@ -562,3 +576,29 @@ def look_at_merchant_pages(
 
 def unfold(window: Window) -> None:
     window.page.evaluate("() => document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+
+
+def look_at_operator_pages(examiner: Examiner, desk: Window, shop: Shop, ally: Shop) -> None:
+    """With a coupon that waits, a settlement, somebody who is blocked and ledgers that were proved."""
+    runtime = shop.live.runtime
+    waiting = shop.street.written(shop.id, name="等您看的")
+    with runtime.transaction(Role.MERCHANT, merchant_id=shop.id) as session:
+        templates.submit(session, merchant_id=shop.id, template_id=waiting, now=runtime.now())
+    with runtime.transaction(Role.PLATFORM) as session:
+        proof.prove(session, runtime.now())
+        somebody = session.execute(text("SELECT max(follower_id) FROM fan")).scalar_one()
+        oversight.block(session, follower_id=somebody, reason="换着手机冒领", operator_id=1, now=runtime.now())
+    month = f"{business_day(runtime.now()):%Y-%m}"
+    benefits = f"{shop.url}/operator/benefits"
+    for path in ("", "?state=live", "/owed", "/alliance", f"/alliance/{month}/{ally.id}/{shop.id}", "/redemptions",
+                 "/redemptions?own=1", "/referrals", "/referrals/inviters", "/ledgers", "/blocked",
+                 f"/blocked/{somebody}"):  # fmt: skip
+        desk.visit(benefits + path)
+        unfold(desk)
+        examiner.look(desk)
+    for path in ("/operator/", "/operator/approvals"):
+        desk.visit(shop.url + path)
+        unfold(desk)
+        examiner.look(desk)
+    with runtime.transaction(Role.PLATFORM) as session:
+        oversight.lift(session, follower_id=somebody, reason="看过了")

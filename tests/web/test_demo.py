@@ -9,6 +9,7 @@ from sqlalchemy import func, select, text
 
 import bot.reconcile
 from bot.models import DeadLetter
+from campaigns.points.models import PointsAccount
 from core.database import Role
 from core.models import Outbox
 from core.runtime import Runtime
@@ -17,7 +18,7 @@ from qrcodes import traffic, welcomes
 from qrcodes.models import CodeState, SubQrCode
 from tests.community import Neighbourhood
 from tests.conftest import Sandbox
-from web.demo import past, story
+from web.demo import benefits, past, story
 from web.demo.seed import RealAccount, Report, seed
 from web.demo.story import Deed
 
@@ -37,6 +38,18 @@ def nothing(_: str) -> None:
 def people(sandbox: Sandbox, **parameters: str) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = sandbox.get("/sandbox/people", **parameters)["people"]
     return found
+
+
+ALIVE = text("""
+    SELECT (SELECT count(*) FROM coupon_template) AS templates,
+           (SELECT count(*) FROM coupon_template WHERE state = 'live') AS live,
+           (SELECT count(*) FROM coupon) AS coupons, (SELECT count(*) FROM redemption) AS redeemed,
+           (SELECT count(*) FROM visit) AS visits, (SELECT count(*) FROM broadcast WHERE state = 'draft') AS drafts,
+           (SELECT count(*) FROM alliance_transfer) AS owed""")
+
+
+def story_people(boxed: Runtime) -> list[past.Person]:
+    return past.tell(boxed.settings.wechat_app_id, boxed.now()).people
 
 
 def test_the_community_comes_alive_and_adds_up(boxed: Runtime, sandbox: Sandbox) -> None:
@@ -73,6 +86,13 @@ def test_the_community_comes_alive_and_adds_up(boxed: Runtime, sandbox: Sandbox)
         assert 600 < sum(shop.counts.new for shop in shops) + nobody.new < 720
         assert sum(shop.counts.returning for shop in shops) > 5
         assert all(day.counts.scans for day in traffic.by_day(session, traffic.Range.last_days(30, now))[:-1])
+        lively = dict(session.execute(ALIVE).one()._mapping)
+        assert lively == {"templates": 4, "live": 3, "coupons": 20, "redeemed": 6, "visits": 4, "drafts": 1, "owed": 1}
+        held = select(func.count()).where(PointsAccount.kind == "fan", PointsAccount.balance > 0)
+        assert session.execute(held).scalar_one() == benefits.CUSTOMERS
+        resident = next(one.openid for one in story_people(boxed) if one.name == "何老师")
+        theirs = "SELECT count(*) FROM coupon c JOIN follower f ON f.id = c.follower_id WHERE f.openid = :openid"
+        assert session.execute(text(theirs), {"openid": resident}).scalar_one() == 2
         erased = session.execute(text("SELECT count(*) FROM follower WHERE erased_at IS NOT NULL")).scalar_one()
         assert erased > 20
 
@@ -86,7 +106,7 @@ def test_an_attempt_that_was_killed_is_made_again(boxed: Runtime, sandbox: Sandb
     class Killed(Exception):
         pass
 
-    for last_words in ("商户 3", "老住户", "往事", "手机", "遗忘"):
+    for last_words in ("商户 3", "老住户", "往事", "手机", "遗忘", "优惠"):
 
         def die(words: str, last_words: str = last_words) -> None:
             if words.startswith(last_words):
@@ -106,6 +126,8 @@ def test_an_attempt_that_was_killed_is_made_again(boxed: Runtime, sandbox: Sandb
         ).one()
     said = [greeting for shop in story.SHOPS for greeting in (*shop.greetings, shop.waiting) if greeting]
     assert counted == (report.events, report.codes, 8, len(said) + 1, 2)
+    with boxed.transaction(Role.PLATFORM) as session:
+        assert session.execute(ALIVE).one().redeemed == len(benefits.BILLS)
     again = bot.reconcile.reconcile(boxed)
     assert (again.followed, again.unfollowed) == (0, 0)
     assert len(people(sandbox)) == report.people

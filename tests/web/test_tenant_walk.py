@@ -94,7 +94,6 @@ SPOTS: Final = {
     "wish": "mute",
     "words_kind": "away",
     "way": "up",
-    "way": "up",
     "switch": "on",
     "act_on_place": "pin",
 }

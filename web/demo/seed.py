@@ -35,7 +35,7 @@ from merchants.wording import link_hosts
 from qrcodes import codes, fans, rollups, standing, welcomes
 from qrcodes.counted import TrafficRestatement
 from qrcodes.models import SubQrCode
-from web.demo import board, past, story
+from web.demo import benefits, board, past, story
 from web.demo.past import Happening, Past, Person
 from web.demo.pictures import draw
 from web.demo.story import Deed, Greeting, Shop, Spot
@@ -149,10 +149,17 @@ class _Seeding:
         self._add_what_came_last(operator_id)
         self._hang_board(operator_id)
         self._forget_who_left()
+        self._benefit(told, operator_id)
         self._count()
         report = self._report(told)
         self._note_act(DONE)
         return report
+
+    def _benefit(self, told: Past, operator_id: int) -> None:
+        self._say("优惠：券、积分和一条草稿")
+        residents = [one.openid for one in told.people if not one.is_crowd]
+        benefits.live(self._runtime, began_at=self._began_at, operator_id=operator_id, residents=residents)
+        self._finish_what_is_owed()
 
     def _count(self) -> None:
         """Count the past; nobody had read its days yet, so nothing in it was restated."""

@@ -13,12 +13,15 @@ from web.auth.access import drop_request, owner_required
 from web.auth.owner import drop_cookie
 from web.context import current_runtime, now
 from web.forms import Form, blank, read_form
+from web.language import language_tag
 from web.security import limiter
 
 blueprint = Blueprint("owner_privacy", __name__, url_prefix="/m/privacy")
 
 AGREED: Final = "删除"
 """What one types to be forgotten."""
+AGREED_IN_ENGLISH: Final = "delete"
+"""The same on pages that speak English."""
 
 
 class ForgetForm(Form):
@@ -47,7 +50,7 @@ def export() -> ResponseReturnValue:
 def delete() -> ResponseReturnValue:
     """Forget everything about the person at once, as the chat's request does; this browser is a guest's from here."""
     form = read_form(ForgetForm)
-    if form.data is None or form.data.agreed.strip() != AGREED:
+    if form.data is None or not _is_agreed(form.data.agreed):
         form.refuse(Invalid("请在框里写“删除”两个字。", field="agreed"))
         return _page(form), 422
     follower_id = g.owner.follower_id
@@ -58,5 +61,10 @@ def delete() -> ResponseReturnValue:
     return response
 
 
+def _is_agreed(typed: str) -> bool:
+    return typed.strip() == AGREED or (language_tag() == "en" and typed.strip().casefold() == AGREED_IN_ENGLISH)
+
+
 def _page(form: Any) -> str:
-    return render_template("owner/privacy.html", form=form, agreed=AGREED)
+    agreed = AGREED_IN_ENGLISH if language_tag() == "en" else AGREED
+    return render_template("owner/privacy.html", form=form, agreed=agreed)

@@ -12,6 +12,8 @@ from campaigns.coupons import giving, templates
 from campaigns.coupons.giving import NotGiven, Refusal
 from campaigns.coupons.models import Channel
 from campaigns.coupons.templates import Tranche
+from campaigns.points import levels, rules
+from campaigns.points.models import RuleTrigger
 from core import outbox
 from core.clock import SHANGHAI
 from core.database import Role
@@ -177,6 +179,37 @@ def test_a_segment_gets_its_coupon_and_nobody_else(street: Street) -> None:
         )
     assert street.grant(template_id, ann).is_new
     assert refused(street, template_id, ben).reason is Refusal.SEGMENT
+
+
+def test_a_level_gets_its_coupon_and_whoever_is_below_does_not(street: Street) -> None:
+    """A visit that is taken back takes its level back; what was given meanwhile stays."""
+    shop = street.shop()
+    ann, ben = street.fan(shop), street.fan(shop)
+    template_id = street.live(shop, min_level=2, per_person=5)
+    with street.runtime.transaction(Role.MERCHANT, merchant_id=shop) as session:
+        levels.save(session, merchant_id=shop, levels=[levels.Level("常客", 50), levels.Level("老友", 100)])
+        spend = rules.Rule(RuleTrigger.SPEND, 1, 500, 5_000, per_fen=100)
+        rules.save(session, merchant_id=shop, rule=spend, now=street.now)
+
+    def spends(who: int, fen: int, bill: int) -> None:
+        with street.runtime.transaction(Role.MERCHANT, merchant_id=shop) as session:
+            rules.pay(
+                session, merchant_id=shop, follower_id=who, trigger=RuleTrigger.SPEND, source_type="test",
+                source_id=bill, bill_fen=fen, now=street.now,
+            )  # fmt: skip
+
+    assert refused(street, template_id, ann).reason is Refusal.LEVEL
+    spends(ann, 6_000, 1)
+    refusal = refused(street, template_id, ann)
+    assert refusal.reason is Refusal.LEVEL, "one level below is below"
+    assert refusal.message == "您的会员等级还不够领这张券。"
+    spends(ann, 4_000, 2)
+    assert street.grant(template_id, ann).is_new
+    assert refused(street, template_id, ben).reason is Refusal.LEVEL, "another's points lift nobody"
+    with street.runtime.transaction(Role.MERCHANT, merchant_id=shop) as session:
+        rules.take_back(session, merchant_id=shop, source_type="test", source_id=2, now=street.now)
+    assert refused(street, template_id, ann).reason is Refusal.LEVEL
+    assert street.count(template_id) == 1
 
 
 def test_what_is_not_public_is_not_taken_from_the_page(street: Street) -> None:

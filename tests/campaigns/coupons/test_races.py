@@ -127,14 +127,18 @@ def naive(session: Session, template_id: int, person: int, cause: str) -> bool:
     """Reads, then writes, and trusts what it read: what the grant call must not do."""
     row = session.execute(
         text("""
-            SELECT issued, stock, committed_fen, budget_fen, worth_fen, per_person, merchant_id,
+            SELECT issued, stock, committed_fen, budget_fen, worth_fen, per_person, merchant_id, per_day,
+                   (SELECT count(*) FROM coupon c
+                    WHERE c.template_id = t.id AND c.given_at > app_now() - interval '1 day')
+                       AS today,
                    (SELECT count(*) FROM coupon c WHERE c.template_id = t.id AND c.follower_id = :person) AS had
             FROM coupon_template t WHERE id = :id"""),
         {"id": template_id, "person": person},
     ).one()
     time.sleep(LONGEST_PAUSE_S)
     is_over = row.committed_fen + row.worth_fen > row.budget_fen
-    if row.issued >= row.stock or is_over or row.had >= row.per_person:
+    is_full = row.per_day is not None and row.today >= row.per_day
+    if row.issued >= row.stock or is_over or is_full or row.had >= row.per_person:
         return False
     session.execute(
         text("""
@@ -211,6 +215,12 @@ def test_a_days_pieces_are_shared_by_ten_at_once(street: Street, crowded: Databa
     given = race(crowded, claimer(street), templates, street.people(10))
     assert set(given.values()) == {2}
     assert counted(street, templates) == {(2, 2, 4_000)}
+
+
+@pytest.mark.plants_violation
+def test_the_naive_way_gives_more_than_a_days_pieces(street: Street, crowded: Database) -> None:
+    given = race(crowded, naive, many(street, ROUNDS, per_day=2), street.people(10), until_over=2)
+    assert max(given.values()) > 2, "the naive way was never caught: this race proves nothing"
 
 
 def offered(street: Street, count: int) -> list[str]:
