@@ -18,7 +18,7 @@ from core.runtime import Runtime
 from merchants import merchants
 from qrcodes import codes
 from tests.conftest import Live, wait_until
-from tests.coupons import live_template
+from tests.couponing import live_template
 
 NOON: Final = timedelta(hours=12)
 STALE_S: Final = 1.2
