@@ -7,7 +7,7 @@ from sqlalchemy.dialects import postgresql
 from migrations.tenancy import protect
 
 revision = "0030"
-down_revision = "0031"
+down_revision = "0029"
 branch_labels = None
 depends_on = None
 
