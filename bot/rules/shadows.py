@@ -10,8 +10,7 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from bot import benefits, context, lookups, own_words, staff_links
-from bot.context import Shops
+from bot import answering, benefits, staff_links
 from bot.events import TextMessage
 from bot.rules.content import Content
 from campaigns.broadcasts import mute, offers
@@ -19,8 +18,6 @@ from campaigns.broadcasts import mute, offers
 _COUPONS: Final = text("""
     SELECT keyword, name FROM coupon_template
     WHERE keyword = ANY(:words) AND keyword <> '' AND state IN ('live', 'paused') ORDER BY id""")
-NO_SHOPS: Final = Shops()
-"""Names of shops are not looked at: they come and go."""
 _WILD: Final = str.maketrans("", "", "*?＊？")
 
 
@@ -37,16 +34,12 @@ def is_own(words: str, *, is_platform: bool) -> bool:
     with that merchant, or the platform's."""
     said = words.strip()
     event = TextMessage(openid="", occurred_at=datetime(2026, 1, 1, tzinfo=UTC), dedupe_key="", fields={}, content=said)
-    alone = own_words.HELP_ALONE if is_platform else own_words.HUMAN
     return (
-        own_words.is_one(said)
-        or own_words.is_among(said, alone)
+        answering.is_reserved(said, is_with_shop=not is_platform)
         or offers.are_wanted(said)
         or mute.wish_in(said) is not None
         or staff_links.number_in(event) is not None
         or benefits.asked_in(event) is not None
-        or lookups.wanted_in(said, shops=NO_SHOPS, is_with_shop=not is_platform) is not None
-        or context.meant_by(said, known=(), shops=NO_SHOPS) is not None
     )
 
 

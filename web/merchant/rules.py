@@ -68,7 +68,7 @@ def _example(name: str) -> Submission[reply_rules.RuleForm]:
         ),
         "phone": (
             _("电话"), "联系方式\n手机号\n店里电话", "你们电话\n联系电话", "",
-            shop.phone and f"{shop.name}的电话：{shop.phone}",
+            shop.public_phone and f"{shop.name}的电话：{shop.public_phone}",
         ),
     }[name]  # fmt: skip
     return blank(
