@@ -6,7 +6,7 @@ from typing import Final
 from bot import erasers, follow_ups, notices, reconcile, retention
 from bot.effects import Step
 from bot.menus import publishing as menus
-from bot.talks import answers
+from bot.talks import answers, media
 from core.jobs import Handler
 from merchants.notices import SEND as SEND_NOTICE
 from wechat.patience import patient
@@ -19,5 +19,6 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     reconcile.RECONCILE: patient(reconcile.reconcile_followers),
     retention.FORGET: retention.forget_old,
     **answers.HANDLERS,
+    **media.HANDLERS,
     menus.LOOK: patient(menus.look_by_itself),
 }

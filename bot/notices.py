@@ -133,6 +133,10 @@ def words(notice: StaffNotice) -> str:
         what = "海报上的口号"
     elif notice.cause.startswith(notices.BROADCAST):
         what = f"群发“{notice.subject}”" if notice.subject else "群发"
+    elif notice.cause.startswith(notices.RULE):
+        what = f"自动回复“{notice.subject}”"
+    elif notice.cause.startswith(notices.DESK):
+        what = "接待时说的话"
     else:
         what = f"“{notice.subject}”的欢迎语" if notice.subject else "本店的欢迎语"
     match NoticeKind(notice.kind):

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from bot import erasers, follow_ups, notices, reconcile, retention
 from bot.menus import publishing as menus
+from bot.talks import answers, enquiries, telling
 from campaigns.broadcasts import calls, control, hello, mass, reports
 from campaigns.coupons import giving
 from campaigns.points import ledger, proof
@@ -66,6 +67,10 @@ TASKS: Final = (
     Periodic("birthday coupons", giving.owe_birthdays, daily_at=giving.BIRTHDAYS_AT),
     Periodic("traffic", rollups.keep_up, every=timedelta(0)),
     Periodic("lost follow-ups", follow_ups.give_up_lost_calls, every=timedelta(seconds=30)),
+    Periodic("waiting talks", telling.tell_of_waiting, every=timedelta(seconds=10)),
+    Periodic("lost answers", answers.give_up_lost_calls, every=timedelta(seconds=30)),
+    Periodic("forgotten answers", answers.owe_forgotten, every=timedelta(minutes=1)),
+    Periodic("silent talks", enquiries.close_silent, every=timedelta(minutes=1)),
     Periodic("lost notices", notices.give_up_lost_calls, every=timedelta(seconds=30)),
     Periodic("first fans", notices.tell_of_first_fans, every=timedelta(minutes=1)),
     Periodic("ending codes", notices.tell_of_ending_codes, daily_at=time(8, 30)),

@@ -34,6 +34,20 @@ _RULES: Final = {
     "dead letters": """
         UPDATE dead_letter SET body = NULL
         WHERE id IN (SELECT id FROM dead_letter WHERE received_at < :texts AND body IS NOT NULL LIMIT :most)""",
+    "answers nobody came for": """
+        UPDATE talk_message SET state = 'skipped', why = 'too_late'
+        WHERE id IN (SELECT id FROM talk_message WHERE state = 'waiting' AND created_at < :texts LIMIT :most)""",
+    "talks": """
+        WITH old AS (SELECT id FROM talk_message WHERE created_at < :texts AND content IS NOT NULL LIMIT :most),
+        grams AS (DELETE FROM talk_gram USING old WHERE talk_gram.message_id = old.id)
+        UPDATE talk_message m SET content = NULL FROM old WHERE m.id = old.id""",
+    "lines of talks": """
+        UPDATE talk SET preview = NULL
+        WHERE id IN (SELECT id FROM talk WHERE last_message_at < :texts AND preview IS NOT NULL LIMIT :most)""",
+    "pictures and voices": """
+        UPDATE talk_media SET state = 'gone', content = NULL, media_id = NULL, mime = ''
+        WHERE message_id IN (SELECT message_id FROM talk_media
+                             WHERE created_at < :texts AND state <> 'gone' LIMIT :most)""",
     "windows": """
         DELETE FROM message_window
         WHERE inbox_id IN (SELECT inbox_id FROM message_window WHERE expires_at < :windows LIMIT :most)""",
@@ -93,6 +107,13 @@ _RULES: Final = {
             WHERE n.id = old.notice_id)
         DELETE FROM notice_read r USING old
         WHERE r.notice_id = old.notice_id AND r.follower_id = old.follower_id""",
+    "the callback's minutes": """
+        DELETE FROM callback_minute
+        WHERE minute IN (SELECT minute FROM callback_minute WHERE minute < :texts LIMIT :most)""",
+    "the callback's failures": """
+        DELETE FROM callback_failure
+        WHERE (minute, status, reason, detail) IN (
+            SELECT minute, status, reason, detail FROM callback_failure WHERE minute < :texts LIMIT :most)""",
     # Their files go with them.
     "long jobs": """
         DELETE FROM long_job

@@ -7,7 +7,7 @@ WITH broadcasts AS (
     FROM broadcast_recipient r JOIN message_window w ON w.inbox_id = r.window_id
     WHERE r.state IN ('calling', 'sent', 'unknown')
     GROUP BY r.window_id)
-SELECT w.inbox_id, w.used, w.allowance, f.called + n.called + coalesce(b.called, 0) AS called,
+SELECT w.inbox_id, w.used, w.allowance, f.called + n.called + a.called + coalesce(b.called, 0) AS called,
        coalesce(b.called, 0) AS broadcasts, b.is_elsewhere, b.is_unasked
 FROM message_window w
 CROSS JOIN LATERAL (
@@ -16,6 +16,9 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT count(*) AS called FROM staff_notice n
     WHERE n.window_id = w.inbox_id AND n.state IN ('calling', 'sent', 'unknown')) n
+CROSS JOIN LATERAL (
+    SELECT count(*) AS called FROM talk_message m
+    WHERE m.window_id = w.inbox_id AND m.state IN ('calling', 'sent', 'unknown')) a
 LEFT JOIN broadcasts b ON b.window_id = w.inbox_id
-WHERE f.called + n.called + coalesce(b.called, 0) > w.used OR w.used > w.allowance
+WHERE f.called + n.called + a.called + coalesce(b.called, 0) > w.used OR w.used > w.allowance
    OR b.called > w.allowance - 2 OR b.is_elsewhere OR b.is_unasked

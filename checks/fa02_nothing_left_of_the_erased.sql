@@ -36,3 +36,13 @@ UNION ALL
 SELECT f.id, 'notices'
 FROM follower f JOIN notice_read r ON r.follower_id = f.id
 WHERE f.erased_at IS NOT NULL
+UNION ALL
+SELECT f.id, 'talk'
+FROM follower f JOIN talk t ON t.follower_id = f.id
+WHERE f.erased_at IS NOT NULL AND (
+    (t.preview IS NOT NULL AND t.last_message_at <= f.erased_at)
+    OR EXISTS (
+        SELECT 1 FROM talk_message m LEFT JOIN talk_media d ON d.message_id = m.id
+        WHERE m.merchant_id = t.merchant_id AND m.talk_id = t.id AND m.created_at <= f.erased_at
+          AND (m.content IS NOT NULL OR d.content IS NOT NULL OR d.media_id IS NOT NULL
+               OR EXISTS (SELECT 1 FROM talk_gram g WHERE g.message_id = m.id))))

@@ -11,8 +11,8 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.orm import Session
 
 from core.database import rows_changed
-from core.errors import Invalid, NotFound, Phrase
-from merchants import sensitive_words
+from core.errors import NotFound, Phrase
+from merchants import positions, sensitive_words
 from merchants.models import Merchant, MerchantCard, Picture
 from merchants.reviews import ReviewState, decide
 from merchants.wording import Finding, ListedWord, clean, lint, phone_number, refuse_bad_wording
@@ -49,6 +49,17 @@ def propose(session: Session, *, merchant_id: int, card: Card, hosts: frozenset[
 def show(session: Session, *, merchant_id: int, card: Card, hosts: frozenset[str]) -> None:
     """Put a card in force at once, as only the platform may."""
     _put_in_force(session, merchant_id, _checked(session, merchant_id, card, hosts))
+
+
+def place(session: Session, *, merchant_id: int, latitude: float | None, longitude: float | None) -> None:
+    """Put where the shop is into its row at once, and into a version that waits, as only the platform may."""
+    where = {"latitude": latitude, "longitude": longitude}
+    if not rows_changed(session.execute(update(Merchant).where(Merchant.id == merchant_id).values(**where))):
+        raise NotFound("没有这个商户。")
+    waiting = update(MerchantCard).where(
+        MerchantCard.merchant_id == merchant_id, MerchantCard.review == ReviewState.PENDING
+    )
+    session.execute(waiting.values(**where))
 
 
 def approve(
@@ -152,23 +163,8 @@ def _checked(session: Session, merchant_id: int, card: Card, hosts: frozenset[st
     own_picture = select(Picture.id).filter_by(id=card.picture_id, merchant_id=merchant_id)
     if card.picture_id is not None and session.scalar(own_picture) is None:
         raise NotFound("没有这张图片。")
-    _check_position(card)
-    return Card(
-        **values,
-        picture_id=card.picture_id,
-        public_phone=public_phone,
-        latitude=card.latitude,
-        longitude=card.longitude,
-    )
-
-
-def _check_position(card: Card) -> None:
-    if (card.latitude is None) != (card.longitude is None):
-        raise Invalid("经度和纬度要一起填，或者都不填。", field="position")
-    if card.latitude is not None and card.longitude is not None:
-        is_in_china = 3 <= card.latitude <= 54 and 73 <= card.longitude <= 136
-        if not is_in_china:
-            raise Invalid("这个位置不在国内，请检查经度和纬度有没有写反。", field="position")
+    latitude, longitude = positions.read(positions.written(card.latitude, card.longitude))
+    return Card(**values, picture_id=card.picture_id, public_phone=public_phone, latitude=latitude, longitude=longitude)
 
 
 def _put_in_force(session: Session, merchant_id: int, card: Card) -> None:

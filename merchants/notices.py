@@ -34,7 +34,8 @@ SLOGAN: Final = "slogan:"
 COUPON: Final = "coupon:"
 BROADCAST: Final = "broadcast:"
 DESK: Final = "desk_words:"
-"""How the cause of news about a merchant's card, slogan or broadcast begins; other approvals are of welcomes."""
+RULE: Final = "reply_rule:"
+"""How the cause of news about a merchant's card, slogan, broadcast or rule begins; other approvals are of welcomes."""
 
 
 @dataclass(frozen=True)

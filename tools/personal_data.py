@@ -31,19 +31,19 @@ def page(metadata: MetaData) -> str:
     """The register, one line for each column with something personal in it."""
     lines = [
         f"| `{column.table.name}.{column.name}` | {entry['purpose']} | {entry['basis']} | {entry['retention']} |"
-        for column in _talking(metadata)
+        for column in _columns(metadata)
         if (entry := column.info.get("personal"))
     ]
     return HEAD + "\n".join(lines) + "\n"
 
 
 def _talking(metadata: MetaData) -> list[Column[object]]:
-    return [
-        column
-        for table in sorted(metadata.tables.values(), key=lambda table: table.name)
-        for column in table.columns
-        if isinstance(column.type, TALKING)
-    ]
+    return [column for column in _columns(metadata) if isinstance(column.type, TALKING)]
+
+
+def _columns(metadata: MetaData) -> list[Column[object]]:
+    tables = sorted(metadata.tables.values(), key=lambda table: table.name)
+    return [column for table in tables for column in table.columns]
 
 
 if __name__ == "__main__":

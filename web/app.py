@@ -21,6 +21,7 @@ from web import (
     operator,
     owner,
     register,
+    rule_words,
     security,
     site,
 )
@@ -53,6 +54,7 @@ def create_app(runtime: Runtime, *, proxies: int = 0) -> Flask:
     register.register(app)
     broadcast_words.register(app)
     benefit_words.register(app)
+    rule_words.register(app)
     operator.register(app)
     merchant.register(app)
     site.register(app)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from flask import Flask, g, request
 from flask_babel import gettext as _
 
-from bot.talks import reading
+from bot.rules import reading as rules
+from bot.talks import desk
+from bot.talks.reading import counts as talk_counts
 from campaigns.broadcasts import approval
 from campaigns.broadcasts.usage import foreign_unlabelled
 from campaigns.coupons import templates
@@ -84,7 +86,10 @@ def operator_menu() -> tuple[Group, ...]:
             _("来往"),
             (
                 Entry(_("最新事件"), "activity", "/operator/events"),
+                Entry(_("自动回复"), "message-circle", "/operator/reply-rules"),
                 Entry(_("粉丝归属"), "users", "/operator/followers"),
+                Entry(_("对话观察"), "chart-bar", "/operator/conversation"),
+                Entry(_("公众号菜单"), "device-mobile", "/operator/menu"),
                 Entry(_("未识别扫码"), "help-circle", "/operator/unmatched"),
                 Entry(_("死信与发件箱"), "mailbox", "/operator/queues"),
             ),
@@ -108,7 +113,7 @@ def waiting_approvals() -> int:
     """How many of the merchants' texts wait for an operator; asked once a request."""
     if "waiting_approvals" not in g:
         g.waiting_approvals = sum(
-            kind.count_waiting(g.session) for kind in (welcomes, cards, slogans, approval, templates)
+            kind.count_waiting(g.session) for kind in (welcomes, cards, slogans, approval, templates, rules, desk)
         )
     return int(g.waiting_approvals)
 
@@ -156,7 +161,7 @@ def foreign_sends() -> int:
 def waiting_customers() -> int:
     """How many customers wait for somebody of the merchant's to answer; asked once a request."""
     if "waiting_customers" not in g:
-        g.waiting_customers = reading.counts(g.session, merchant_id=g.staff.merchant_id, staff_id=g.staff.id).waiting
+        g.waiting_customers = talk_counts(g.session, merchant_id=g.staff.merchant_id, staff_id=g.staff.id).waiting
     return int(g.waiting_customers)
 
 

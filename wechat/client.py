@@ -110,6 +110,14 @@ class UploadedImage:
 
 
 @dataclass(frozen=True)
+class Media:
+    """What somebody sent, with the type that its bytes tell."""
+
+    content: bytes
+    mime: str
+
+
+@dataclass(frozen=True)
 class MenuItem:
     """A line of a menu message; tapping it sends `content` back with `id`."""
 
@@ -329,6 +337,10 @@ class WeChatClient:
         answer = self._calls.post("media/uploadimg", files={"media": (filename, content, kind)})
         return _word(path, answer, "url")
 
+    def temporary_media(self, media_id: str) -> Media:
+        """A picture or voice that somebody sent; the platform has it for three days, and `BadRequest` says not."""
+        return Media(*self._calls.file("media/get", {"media_id": media_id}, limits.MEDIA_MAX_BYTES))
+
     def add_permanent_image(self, content: bytes, filename: str) -> UploadedImage:
         """Store a picture for good; counts against 100,000."""
         path = "cgi-bin/material/add_material"
@@ -435,7 +447,16 @@ class _Calls(wechatpy.client.WeChatClient):  # type: ignore[misc]  # wechatpy ha
         except (KeyError, TypeError):
             raise OutcomeUnknown(path, "answered without what was asked for") from None
 
-    def _with_token(self, once: Callable[[Token], dict[str, Any]]) -> dict[str, Any]:
+    def file(self, endpoint: str, params: Mapping[str, str], most: int) -> tuple[bytes, str]:
+        """Get a file; asking changes nothing, so a platform that is busy is asked again."""
+        path = f"cgi-bin/{endpoint}"
+
+        def once(token: Token) -> tuple[bytes, str]:
+            return self._transport.file(path, params={**params, "access_token": token.text}, most=most)
+
+        return self._while_busy(lambda: self._with_token(once), _PAUSES_WHEN_BUSY)
+
+    def _with_token(self, once: Callable[[Token], T]) -> T:
         """A refused token means that nothing was done, so even a send may be repeated with another one."""
         token = self._tokens.current()
         try:
@@ -444,7 +465,7 @@ class _Calls(wechatpy.client.WeChatClient):  # type: ignore[misc]  # wechatpy ha
             pass
         return once(self._tokens.replacement(token))
 
-    def _while_busy(self, call: Callable[[], dict[str, Any]], pauses: Sequence[float]) -> dict[str, Any]:
+    def _while_busy(self, call: Callable[[], T], pauses: Sequence[float]) -> T:
         for pause in pauses:
             try:
                 return call()

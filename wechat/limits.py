@@ -69,6 +69,8 @@ CONTENT_IMAGE_MAX_BYTES: Final = 1024 * 1024 - 1
 
 # Material
 IMAGE_MAX_BYTES: Final = 10 * 1024 * 1024
+MEDIA_MAX_BYTES: Final = 10 * 1024 * 1024
+"""What somebody can send as a picture or voice; the platform keeps it for three days."""
 
 # Access token (stable_token)
 FORCED_REFRESHES_PER_DAY: Final = 20

@@ -36,6 +36,16 @@ _HEADERS: Final = {
 }
 _CONNECTIONS: Final = 32
 
+_FILES: Final = (
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"#!AMR\n", "audio/amr"),
+    (b"#!AMR-WB\n", "audio/amr-wb"),
+    (b"ID3", "audio/mpeg"),
+    (b"\xff\xfb", "audio/mpeg"),
+    (b"\xff\xf3", "audio/mpeg"),
+)
+"""How files begin that people send and that can be shown as what they are."""
 _SECRET_FIELDS = ("access_token", "secret", "code", "refresh_token")
 _RID = re.compile(r"\s*\brid: ?([0-9A-Za-z-]{1,64})")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
@@ -99,6 +109,26 @@ class Transport:
             raise OutcomeUnknown(path, "answered with something that is not a picture")
         return content
 
+    def file(self, path: str, *, params: Mapping[str, str], most: int) -> tuple[bytes, str]:
+        """A file that somebody sent, of at most so many bytes, with its type as the bytes themselves tell it.
+
+        `BadRequest` says that there is none, that it is too large, or none of the kinds that are shown to anybody.
+        """
+        started = time.monotonic()
+        status, content = self._exchange("GET", self._api_url, path, params=params, most=most, too_much=BadRequest)
+        if status != 200:
+            raise OutcomeUnknown(path, f"answered with HTTP {status}")
+        mime = next((mime for magic, mime in _FILES if content.startswith(magic)), None)
+        if mime is None:
+            if not content.startswith(b"{"):
+                # A page of somebody else's is an outage; anything else is a file that nobody can look at.
+                kind = OutcomeUnknown if not content or content.lstrip().startswith(b"<") else BadRequest
+                raise kind(path, "answered with a file of no kind that is shown")
+            self._checked(path, content, params=params, body={})
+            raise BadRequest(path, "there is only an address of it")
+        log.debug("wechat call", path=path, milliseconds=round((time.monotonic() - started) * 1000))
+        return content, mime
+
     def _call(
         self,
         method: str,
@@ -112,12 +142,17 @@ class Transport:
         status, content = self._exchange(method, self._api_url, path, params=params, data=data, files=files)
         if status != 200:
             raise OutcomeUnknown(path, f"answered with HTTP {status}")
+        return self._checked(path, content, params=params, body=body or {})
+
+    @staticmethod
+    def _checked(path: str, content: bytes, *, params: Mapping[str, str], body: Mapping[str, Any]) -> dict[str, Any]:
+        """The object that was answered, unless it is an error."""
         answer = _parse(path, content)
         errcode = answer.get("errcode", 0)
         if type(errcode) is not int:  # a bool is an int to isinstance
             raise OutcomeUnknown(path, "answered with an errcode that is not a number")
         if errcode != 0:
-            secrets = [str(given[name]) for given in (params, body or {}) for name in _SECRET_FIELDS if given.get(name)]
+            secrets = [str(given[name]) for given in (params, body) for name in _SECRET_FIELDS if given.get(name)]
             errmsg, rid = _cleaned(answer.get("errmsg"), secrets)
             raise error_for(path, errcode=errcode, errmsg=errmsg, rid=rid, msg_id=_number(answer.get("msg_id")))
         return answer
@@ -131,6 +166,8 @@ class Transport:
         params: Mapping[str, str],
         data: bytes | None = None,
         files: Files | None = None,
+        most: int = MAX_REPLY_BYTES,
+        too_much: type[WeChatError] = OutcomeUnknown,
     ) -> tuple[int, bytes]:
         url = f"{base}/{path}?{urlencode(params)}" if params else f"{base}/{path}"
         headers = _HEADERS
@@ -154,7 +191,7 @@ class Transport:
             )
             with _returned(response):
                 status = response.status
-                content = _read(path, response)
+                content = _read(path, response, most, too_much)
         except (urllib3.exceptions.HTTPError, OSError) as error:
             if _was_never_sent(error):
                 failure = WaitAMinute(path, "the platform cannot be reached")
@@ -217,14 +254,14 @@ def _returned(response: urllib3.BaseHTTPResponse) -> Iterator[None]:
         response.release_conn()
 
 
-def _read(path: str, response: urllib3.BaseHTTPResponse) -> bytes:
+def _read(path: str, response: urllib3.BaseHTTPResponse, most: int, too_much: type[WeChatError]) -> bytes:
     """The whole body; bounded in size and time however slowly it drips."""
     deadline = time.monotonic() + READ_SECONDS
     content = bytearray()
     while chunk := response.read1(65_536, decode_content=True):
         content += chunk
-        if len(content) > MAX_REPLY_BYTES:
-            raise OutcomeUnknown(path, "answered with far too much")
+        if len(content) > most:
+            raise too_much(path, "answered with far too much")
         if time.monotonic() > deadline:
             raise OutcomeUnknown(path, "no complete answer in time")
     return bytes(content)

@@ -41,6 +41,16 @@ _FIELD_HEADS: Final = {
 }  # fmt: skip
 
 
+EXAMPLES: Final = tuple(
+    tuple(({PRIORITY: str(USUAL_PRIORITY), ON: "是"} | one).get(head, "") for head in HEADS)
+    for one in (
+        {NAME: "营业时间", EXACT: "营业时间、几点开门", WILDCARD: "几点*门", ANSWERS[0]: "每天 9:00 到 21:00"},
+        {NAME: "地址", EXACT: "地址、在哪里", CONTAINS: "怎么走", ANSWERS[0]: "小区东门进来，直走到底"},
+    )
+)
+"""Lines to begin with."""
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
     """What is wrong with one line, and in which column."""
@@ -64,16 +74,7 @@ class Refused(BusinessError):
 
 def export(rules: Iterable[Kept]) -> Iterator[str]:
     """The rules as their author wrote them last, as a CSV file in pieces."""
-    return sheets.csv_text(HEADS, (_row(one) for one in rules))
-
-
-def example() -> Iterator[str]:
-    """A table to begin with."""
-    hours = {NAME: "营业时间", EXACT: "营业时间、几点开门", WILDCARD: "几点*门", ANSWERS[0]: "每天 9:00 到 21:00"}
-    address = {NAME: "地址", EXACT: "地址、在哪里", CONTAINS: "怎么走", ANSWERS[0]: "小区东门进来，直走到底"}
-    usual = {PRIORITY: str(USUAL_PRIORITY), ON: "是"}
-    rows = [[(usual | one).get(head, "") for head in HEADS] for one in (hours, address)]
-    return sheets.csv_text(HEADS, rows)
+    return sheets.csv_text(HEADS, (row(one) for one in rules))
 
 
 def bring_in(session: Session, author: Author, content: bytes, *, hosts: frozenset[str], now: datetime) -> int:
@@ -105,11 +106,11 @@ def read(content: bytes, *, most: int) -> list[tuple[int, Draft, bool]]:
         raise Invalid("不认识“%(head)s”这一列。", field="file", head=odd[0][:20] or "（空）")
     drafts, faults = [], []
     for line, cells in sheet.rows:
-        row = dict.fromkeys(HEADS, "") | dict(zip(sheet.heads, map(_typed, cells), strict=False))
+        typed = dict.fromkeys(HEADS, "") | dict(zip(sheet.heads, map(_typed, cells), strict=False))
         try:
             if len(cells) > len(sheet.heads):
                 raise Invalid("这一行比表头多出几格。")
-            drafts.append((line, _draft(row), _yes(row[ON], ON, usual=True)))
+            drafts.append((line, _draft(typed), _yes(typed[ON], ON, usual=True)))
         except Invalid as refusal:
             faults.append(Fault(line, _head(refusal.field), refusal))
     if faults:
@@ -118,7 +119,7 @@ def read(content: bytes, *, most: int) -> list[tuple[int, Draft, bool]]:
 
 
 def _draft(row: dict[str, str]) -> Draft:
-    patterns = [Pattern(mode, words) for head, mode in _MODES.items() for words in _parts(row[head])]
+    patterns = [Pattern(mode, words) for head, mode in _MODES.items() for words in parts(row[head])]
     answers = [_answer(row[head], head) for head in ANSWERS if row[head]]
     priority = row[PRIORITY] or str(USUAL_PRIORITY)
     if not (priority.isascii() and priority.isdigit() and len(priority) == 1):
@@ -127,7 +128,7 @@ def _draft(row: dict[str, str]) -> Draft:
         row[NAME],
         Content(
             tuple(patterns),
-            tuple(_occasion(one) for one in _parts(row[KINDS])),
+            tuple(_occasion(one) for one in parts(row[KINDS])),
             tuple(answers),
             _yes(row[HANDS_OVER], HANDS_OVER, usual=False),
         ),
@@ -169,7 +170,8 @@ def _answer_cell(answer: Answer) -> str:
             return f"[文字]{answer.text}" if _MARK.match(answer.text) else answer.text
 
 
-def _row(kept: Kept) -> list[str]:
+def row(kept: Kept) -> list[str]:
+    """A rule as its line of the table."""
     said, hours = kept.newest, kept.hours
     words = {mode: "、".join(one.words for one in said.patterns if one.mode is mode) for mode in Mode}
     cells = [_answer_cell(one) for one in said.answers]
@@ -188,7 +190,8 @@ def _row(kept: Kept) -> list[str]:
     ]
 
 
-def _parts(cell: str) -> list[str]:
+def parts(cell: str) -> list[str]:
+    """Keywords written one a line, or with commas between them: no comparison ever sees a comma."""
     return [part.strip() for part in _BETWEEN.split(cell) if part.strip()]
 
 

@@ -388,13 +388,17 @@ def send_answers(runtime: Runtime, task: Task) -> None:
 def _make(runtime: Runtime, client: WeChatClient, call: _Call) -> None:
     """Make one call that is committed to, and write down what came of it."""
     try:
-        became, errcode = outcome.of(lambda: client.send_reply(call.openid, call.reply))
+        became, errcode = outcome.of(lambda: _send(client, call.openid, call.reply))
     except WaitAMinute:
         with runtime.transaction(Role.PLATFORM) as session:
             _take_back(session, call)
         raise TryLater(SOON) from None
     with runtime.transaction(Role.PLATFORM) as session:
         _record(session, call, became, errcode)
+
+
+def _send(client: WeChatClient, openid: str, reply: Reply) -> None:
+    client.send_reply(openid, reply)
 
 
 def _begin(session: Session, talk_id: int, *, now: datetime) -> _Call | None:
@@ -517,6 +521,7 @@ def _give_back(session: Session, window_id: int) -> None:
 
 def _take_back(session: Session, call: _Call) -> None:
     """The platform was too busy to take it: it waits as before, and its place in the window is free."""
+    _take_back_question(session, call)
     planned = session.execute(
         text("""
             UPDATE talk_message SET state = :was, window_id = NULL, calling_at = NULL
@@ -525,6 +530,12 @@ def _take_back(session: Session, call: _Call) -> None:
     )
     if rows_changed(planned):
         _give_back(session, call.window_id)
+
+
+def _take_back_question(session: Session, call: _Call) -> None:
+    """What was not asked is not waited for; in the order of locks, since the fan may be writing."""
+    if call.enquiry_id is not None:
+        session.execute(text("SELECT 1 FROM follower WHERE id = :id FOR UPDATE"), {"id": call.follower_id})
         enquiries.take_back_question(session, call.enquiry_id)
 
 
@@ -543,7 +554,7 @@ def _record(session: Session, call: _Call, became: Outcome, errcode: int | None)
             {**mine, "state": AnswerState(became)},
         )
         return
-    enquiries.take_back_question(session, call.enquiry_id)
+    _take_back_question(session, call)
     if errcode in _CLOSED:
         session.execute(text("UPDATE message_window SET used = allowance WHERE inbox_id = :id"), {"id": call.window_id})
         waits = session.execute(

@@ -232,6 +232,11 @@ def words_of(session: Session, *, merchant_id: int, kind: WordsKind) -> Words:
     return Words(speaking, first(ReviewState.PENDING), newest[0] if is_refused else None)
 
 
+def count_waiting(session: Session) -> int:
+    """How many versions wait for the operator."""
+    return int(session.execute(text("SELECT count(*) FROM desk_words WHERE review = 'pending'")).scalar_one())
+
+
 @dataclass(frozen=True)
 class Pending:
     """Words that wait for the operator."""

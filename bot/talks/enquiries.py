@@ -146,10 +146,8 @@ def ask(session: Session, *, talk_id: int, follower_id: int, now: datetime) -> i
     return None
 
 
-def take_back_question(session: Session, enquiry_id: int | None) -> None:
+def take_back_question(session: Session, enquiry_id: int) -> None:
     """The question was not put after all."""
-    if enquiry_id is None:
-        return
     session.execute(text("DELETE FROM pending_question WHERE enquiry_id = :id"), {"id": enquiry_id})
     session.execute(
         text("UPDATE enquiry SET asked_at = NULL WHERE id = :id AND satisfaction IS NULL"), {"id": enquiry_id}
@@ -169,7 +167,8 @@ def close_silent(session: Session, now: datetime) -> None:
             ended AS (
                 UPDATE enquiry e SET closed_at = :now, closed_by = 'silence'
                 FROM silent WHERE e.talk_id = silent.id AND e.closed_at IS NULL)
-            UPDATE talk t SET state = 'closed', closed_at = :now, waiting_since = NULL,
+            UPDATE talk t SET state = 'closed', waiting_since = NULL,
+                closed_at = date_trunc('second', CAST(:now AS timestamptz)),
                 settled_to = greatest(t.settled_to, coalesce(
                     (SELECT max(m.id) FROM talk_message m WHERE m.merchant_id = t.merchant_id AND m.talk_id = t.id), 0))
             FROM silent WHERE t.id = silent.id"""),

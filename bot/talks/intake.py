@@ -210,7 +210,7 @@ _ROWS: Final = """
         content text, media_id text, by text, grams jsonb)"""
 _OPENING: Final = """
     SELECT r.at FROM r WHERE r.merchant_id = talk.merchant_id AND r.follower_id = talk.follower_id AND r.waits
-        AND r.at > coalesce(talk.closed_at, '-infinity')"""
+        AND r.at >= coalesce(talk.closed_at, '-infinity')"""
 
 WRITES: Final[dict[str, str]] = {
     # One person may have written several messages before it was clear for whom they are. `waiting` and
@@ -258,7 +258,7 @@ WRITES: Final[dict[str, str]] = {
         INSERT INTO enquiry (merchant_id, talk_id, opened_at)
         SELECT r.merchant_id, t.id, min(r.at)
         FROM {_ROWS} JOIN talk t ON t.merchant_id = r.merchant_id AND t.follower_id = r.follower_id
-        WHERE r.at > coalesce(t.closed_at, '-infinity')
+        WHERE r.at >= coalesce(t.closed_at, '-infinity')
         GROUP BY r.merchant_id, t.id ORDER BY t.id
         ON CONFLICT (talk_id) WHERE closed_at IS NULL DO UPDATE SET
             opened_at = least(enquiry.opened_at, excluded.opened_at)

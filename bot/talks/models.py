@@ -135,7 +135,9 @@ class Talk(Base):
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     merchant_id: Mapped[int] = mapped_column(ForeignKey("merchant.id"))
-    follower_id: Mapped[int] = mapped_column(ForeignKey("follower.id"))
+    follower_id: Mapped[int] = mapped_column(BigInteger)
+    """No foreign key: where a transaction changes a talk twice it would be checked anew, by a lock on the follower
+    whom the inbox holds while it waits for the talk."""
     number: Mapped[str] = mapped_column(Text, info=PLAIN)
     """What the merchant calls the fan (FA-8)."""
     state: Mapped[str] = mapped_column(Text, server_default=TalkState.ANSWERED, info=PLAIN)
@@ -154,7 +156,7 @@ class Talk(Base):
     line_said_at: Mapped[datetime | None] = mapped_column(Timestamp)
     human_said_at: Mapped[datetime | None] = mapped_column(Timestamp)
     closed_at: Mapped[datetime | None] = mapped_column(Timestamp)
-    """When it was closed last; what was written before that never opens it again."""
+    """The second in which it was closed last; what was written before that never opens it again."""
     waiting_out: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     """Answers that wait for the fan's next hello."""
     version: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))

@@ -76,7 +76,8 @@ def close(
     """
     _change(
         session,
-        """state = 'closed', closed_at = greatest(closed_at, :now), waiting_since = NULL, unread = 0,
+        """state = 'closed', waiting_since = NULL, unread = 0,
+        closed_at = greatest(closed_at, date_trunc('second', CAST(:now AS timestamptz))),
         read_to = greatest(read_to, (SELECT coalesce(max(m.id), 0) FROM talk_message m
                                      WHERE m.merchant_id = talk.merchant_id AND m.talk_id = talk.id)),
         settled_to = greatest(settled_to, (SELECT coalesce(max(m.id), 0) FROM talk_message m

@@ -17,7 +17,7 @@ from community.directory.phones import tidy
 from core.database import rows_changed
 from core.errors import BusinessError, Invalid, NotFound, Phrase
 from merchants import sensitive_words
-from merchants.models import Community, Merchant
+from merchants.models import Community, Merchant, OfficialAccount
 from merchants.wording import clean, refuse_bad_wording
 
 NAME_MAX: Final = 30
@@ -156,6 +156,8 @@ def _category(
     refuse_bad_wording(" ".join((named, *words)), field="name")
     if not plain(named):
         raise Invalid("分类要有文字。", field="name")
+    # Two operators who name a category at once come one after the other; nobody else waits for this lock.
+    session.execute(select(OfficialAccount.id).where(OfficialAccount.id == account_id).with_for_update(key_share=True))
     taken = {
         plain(word): other.name
         for other in session.scalars(select(DirectoryCategory).where(DirectoryCategory.account_id == account_id))

@@ -49,7 +49,7 @@ def by_community(session: Session, *, account_id: int) -> dict[int, list[Buildin
 
 def add_many(session: Session, *, account_id: int, community_id: int, names: str) -> int:
     """Add what is missing of a list, one a line; "1-12号楼" means twelve. Returns how many are new."""
-    _community(session, account_id, community_id)
+    community(session, account_id=account_id, community_id=community_id)
     wanted = names_in(names)
     for name in wanted:
         refuse_bad_wording(name, field="names")
@@ -143,13 +143,13 @@ def names_of_places(session: Session, *, notice_id: int) -> list[str]:
         .order_by(Community.id, Building.position, Building.id)
     )
     found: dict[str, list[str]] = {}
-    for community, building in rows:
-        found.setdefault(community, []).extend([building] if building else [])
-    return [f"{community} {'、'.join(named)}".strip() for community, named in found.items()]
+    for place, building in rows:
+        found.setdefault(place, []).extend([building] if building else [])
+    return [f"{place} {'、'.join(named)}".strip() for place, named in found.items()]
 
 
-def _community(session: Session, account_id: int, community_id: int) -> None:
-    # Its row lock puts two lists for one community in order.
+def community(session: Session, *, account_id: int, community_id: int) -> None:
+    """Raises `NotFound` unless it is one of the account's; its row lock puts two lists for one community in order."""
     mine = select(Community.id).where(Community.id == community_id, Community.account_id == account_id)
     if session.scalar(mine.with_for_update()) is None:
         raise NotFound("没有这个社区。")

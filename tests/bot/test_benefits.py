@@ -266,7 +266,7 @@ def test_a_refusal_is_the_merchants_own(
     paused = couponing.live_template(runtime, tea.merchant_id, "停的", keyword="停着的")
     couponing.set_state(runtime, paused, "paused")
     assert say(inbox, ann, street.now + SECOND, "停着的") == "这张券现在不发放。"
-    assert say(inbox, ann, street.now + MINUTE, "老口令").startswith("您好，这里是")
+    assert say(inbox, ann, street.now + MINUTE, "老口令").startswith("您正在和 李家面馆 聊天")
 
 
 def test_a_keyword_never_outranks_our_own_words(

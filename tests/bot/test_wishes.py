@@ -160,7 +160,7 @@ def test_offers_of_nobody_or_of_who_was_left_open_none(
 
 
 def test_other_messages_are_answered_as_ever(street: Neighbourhood, inbox: Inbox, ann: str) -> None:
-    assert say(inbox, ann, street.now, "恢复营业了吗").startswith("您好，这里是")
+    assert say(inbox, ann, street.now, "恢复营业了吗").startswith("您正在和 王记面馆 聊天")
     assert inbox.receive([clicked(ann, street.now + SECOND)]) == [None]
 
 

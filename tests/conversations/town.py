@@ -6,16 +6,23 @@ What stands below a code on the sandbox's page is the shop's name, so that scrip
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import time, timedelta
 from typing import Any, Final
 
 from sqlalchemy import insert, text
 
+from bot.rules.content import Answer, answers_to_json
+from bot.rules.models import ReplyRule, ReplyRuleVersion
+from bot.talks import desk
+from bot.talks.desk import Hours
 from campaigns.points.models import PointsRule
+from community.directory import writing as directory
+from community.notices import writing as notices
 from core.clock import business_day, start_of_day
 from core.database import Role
 from core.runtime import Runtime
-from merchants import merchants
+from merchants import merchants, staff
+from merchants.models import StaffRole
 from qrcodes import codes
 from tests.conftest import Live, wait_until
 from tests.couponing import live_template
@@ -27,8 +34,54 @@ SHOPS: Final = {
     "王记水果": "水果", "王记面馆": "面馆", "老李五金": "五金", "阿芳理发": "理发", "桂花饼屋": "糕点",
     "小城药房": "药房",
 }  # fmt: skip
+PLACES: Final = {"王记水果": (23.1300, 113.3500), "老李五金": (23.1400, 113.3500)}
 CHECKS_IN_AT: Final = "王记水果"
+PASSWORD: Final = "three pears in a boat"
 KEYWORDS: Final = {"桂花饼屋": "中秋快乐"}
+NIGHT: Final = {"spans": [{"days": list(range(7)), "from": "22:00", "to": "06:00"}]}
+AFTERNOONS: Final = Hours({day: ((time(14), time(20)),) for day in range(1, 8)})
+
+
+def contains(*words: str) -> list[dict[str, str]]:
+    """Patterns of a rule."""
+    return [{"mode": "contains", "words": one} for one in words]
+
+
+def exact(*words: str) -> list[dict[str, str]]:
+    """Patterns of a rule."""
+    return [{"mode": "exact", "words": one} for one in words]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule of a shop's, or ("") of the platform's."""
+
+    of: str
+    name: str
+    hears: list[dict[str, str]] = field(default_factory=list)
+    says: tuple[str, ...] = ()
+    occasions: tuple[str, ...] = ()
+    hands_over: bool = False
+    review: str = "approved"
+    more: dict[str, Any] = field(default_factory=dict)
+
+
+RULES: Final = (
+    Rule("王记水果", "营业时间", contains("几点", "营业时间", "开门", "关门"), ("每天早上七点到晚上九点。",)),
+    Rule("王记水果", "地址", exact("地址", "在哪", "怎么走"), ("东门进来第二家。",)),
+    Rule("王记水果", "送货", [{"mode": "wildcard", "words": "*送*吗"}], ("满三十元送货上门。", "送到楼下，二十分钟。")),
+    Rule("王记水果", "夜里", contains("急"), ("店里没人，明早回您。",), more={"hours": NIGHT}),
+    Rule("王记水果", "照片", says=("收到照片，马上看。",), occasions=("image",)),
+    Rule("王记水果", "坏果", contains("坏了", "烂了"), ("真对不起，店里的人马上来看。",), hands_over=True),
+    Rule("王记水果", "还没批", exact("秘密"), ("这句话谁也不该看到。",), review="pending"),
+    Rule("王记水果", "旧活动", exact("抽奖"), ("活动早就结束了。",), more={"is_on": False}),
+    Rule("王记水果", "榴莲", contains("榴莲"), ("榴莲明天到。",), more={"priority": 3}),
+    Rule("王记水果", "榴莲价钱", contains("榴莲"), ("榴莲三十五一斤。",), more={"priority": 8}),
+    Rule("阿芳理发", "拜年", exact("新年好"), ("阿芳祝您新年好！",)),
+    Rule("", "平台拜年", exact("新年好"), ("新年好！祝您万事如意。",)),
+    Rule("", "物业", contains("物业费"), ("物业在一号楼一层，每天九点到五点。",)),
+    Rule("", "问好的菜单", says=("您点了问好。",), occasions=("click:HELLO",)),
+)
 
 
 @dataclass
@@ -37,6 +90,7 @@ class Town:
 
     live: Live
     shops: dict[str, int] = field(default_factory=dict)
+    account_id: int = 0
 
     @classmethod
     def build(cls, live: Live) -> Town:
@@ -45,6 +99,9 @@ class Town:
         town.advance_to_noon()
         town._open_shops()
         town._give_benefits()
+        town._teach_rules()
+        town._open_desks()
+        town._put_up_notices()
         return town
 
     @property
@@ -69,6 +126,7 @@ class Town:
         with self.runtime.transaction(Role.PLATFORM) as session:
             account_id = merchants.ensure_account(session, self.runtime.settings)
             community_id = merchants.ensure_community(session, account_id=account_id, name="桂花里")
+            self.account_id = account_id
             for name, kind in SHOPS.items():
                 shop = merchants.add(
                     session, account_id=account_id, community_id=community_id, name=name, kind=kind, now=now
@@ -91,6 +149,64 @@ class Town:
         rule = {"trigger": "check_in", "points": 2, "most_per_person": 2, "most_per_day": 10_000}
         with self.runtime.transaction(Role.PLATFORM) as session:
             session.execute(insert(PointsRule).values(merchant_id=self.shops[CHECKS_IN_AT], **rule))
+
+    def _teach_rules(self) -> None:
+        with self.runtime.transaction(Role.PLATFORM) as session:
+            for one in RULES:
+                shop = self.shops.get(one.of)
+                rule = ReplyRule(account_id=self.account_id, merchant_id=shop, name=one.name, **one.more)
+                session.add(rule)
+                session.flush()
+                version = ReplyRuleVersion(
+                    rule_id=rule.id,
+                    merchant_id=shop,
+                    patterns=one.hears,
+                    occasions=list(one.occasions),
+                    answers=answers_to_json(Answer(text=words) for words in one.says),
+                    hands_over=one.hands_over,
+                    review=one.review,
+                )
+                session.add(version)
+
+    def _open_desks(self) -> None:
+        now = self.runtime.now()
+        with self.runtime.transaction(Role.PLATFORM) as session:
+            for name, hours, hands_over in (("阿芳理发", AFTERNOONS, False), ("小城药房", Hours(), True)):
+                desk.save(
+                    session,
+                    merchant_id=self.shops[name],
+                    hours=hours,
+                    asks_satisfaction=False,
+                    hands_over=hands_over,
+                    notify_after=30,
+                    now=now,
+                )
+
+    def _put_up_notices(self) -> None:
+        """The directory, where the shops are, and what hangs on the board."""
+        now, account = self.runtime.now(), self.account_id
+        began, ends = now - timedelta(days=1), now + timedelta(days=90)
+        with self.runtime.transaction(Role.PLATFORM) as session:
+            locks = directory.add_category(session, account_id=account, name="开锁", aliases="锁匠 换锁 修锁")
+            water = directory.add_category(session, account_id=account, name="水电", aliases="水管 电工")
+            for entry in (
+                directory.Draft("老张开锁", "13800138000", locks, what="换锁芯", hours="全天"),
+                directory.Draft("快手开锁", "13900139000", locks, paid_from=began, paid_until=ends),
+                directory.Draft("小陈水电", "13700137000", water),
+            ):
+                directory.add(session, account_id=account, draft=entry, now=now)
+            for name, (latitude, longitude) in PLACES.items():
+                place = {"id": self.shops[name], "latitude": latitude, "longitude": longitude}
+                session.execute(
+                    text("UPDATE merchant SET latitude = :latitude, longitude = :longitude WHERE id = :id"), place
+                )
+            invitation = staff.invite(session, name="小林", role=StaffRole.OPERATOR, now=now)
+            operator_id = staff.accept(session, token=invitation, login="xiaolin", password=PASSWORD, now=now).id
+            notice = notices.Draft("明天上午停水", "明天九点到十一点水箱清洗，请提前储水。", shown_from=now)
+            notice_id = notices.create(
+                session, account_id=account, draft=notice, operator_id=operator_id, hosts=frozenset(), now=now
+            )
+            notices.publish(session, account_id=account, notice_id=notice_id, operator_id=operator_id, now=now)
 
     def rows(self, query: str, **values: Any) -> list[dict[str, Any]]:
         """What the database says."""

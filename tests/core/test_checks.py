@@ -100,6 +100,12 @@ BATCH_CALLED = """
     SELECT 1"""
 """A broadcast with a batch that is being called."""
 
+RULE = """
+    WITH rule AS (
+        INSERT INTO reply_rule (account_id, merchant_id, name)
+        SELECT account_id, id, '地址' FROM merchant LIMIT 1 RETURNING id, merchant_id)"""
+"""A rule of a merchant's."""
+
 FREE_EDGES = "ALTER TABLE referral DISABLE TRIGGER USER; ALTER TABLE referral DROP CONSTRAINT ck_referral_two"
 CARDS = """
     INSERT INTO invite (merchant_id, follower_id, public_id, expires_at)
@@ -150,6 +156,7 @@ EARNED = """
     SELECT p.merchant_id, r.follower_id, 'earn', 10, p.id, 'redemption', {source} FROM points_rule p, redemption r;"""
 TAKEN_BACK = "UPDATE redemption SET reversed_at = app_now();"
 
+CATEGORY = "INSERT INTO directory_category (account_id, name) SELECT id, '锁匠' FROM official_account;"
 MENU = """
     INSERT INTO menu_version (account_id, origin, buttons, state, published_at, replaced_at)
     SELECT id, 'written', '{buttons}', 'published', app_now() - interval '{days} days', {replaced}
@@ -266,9 +273,44 @@ PLANTS: dict[str, tuple[str, str]] = {
            FROM attribution WHERE source = 'event' LIMIT 1""",
     ),
     "ev14_times_are_believable": ("", "UPDATE inbox_event SET event_at = received_at + interval '1 day'"),
+    "cx01_choices_are_their_own": (
+        "",
+        """INSERT INTO context_choice (inbox_id, follower_id, merchant_id, at, by)
+           SELECT id, follower_id, (SELECT min(id) FROM merchant), event_at + interval '1 second', 'name'
+           FROM inbox_event WHERE kind = 'text'""",
+    ),
+    "cx02_questions_end": (
+        "",
+        """INSERT INTO pending_question (follower_id, kind, asked_at, expires_at, put_at)
+           SELECT id, 'merchant', at, at + interval '12 hours', at
+           FROM follower, LATERAL (SELECT app_now() - interval '50 days' AS at) long_ago""",
+    ),
+    "cx03_answers_have_an_author": ("", "UPDATE inbox_event SET answered_by = 'none' WHERE reply IS NOT NULL"),
     "fa02_gone_means_erased": ("", "UPDATE follower SET erase_due_at = app_now() - interval '2 hours'"),
     "fa02_nothing_left_of_the_erased": ("", "UPDATE follower SET erased_at = app_now(), openid = NULL"),
     "fa08_numbers_differ": ("", "UPDATE fan SET number = 'SAME' || follower_id"),
+    "nb01_what_is_paid_for_ends": (
+        "ALTER TABLE notice DROP CONSTRAINT ck_notice_paid",
+        """INSERT INTO notice (account_id, title, words, state, is_paid, shown_from, published_at, created_by)
+           SELECT id, '开张', '来看看', 'published', true, app_now(), app_now(), 1 FROM official_account""",
+    ),
+    "nb02_numbers_can_be_called": (
+        "ALTER TABLE directory_entry DROP CONSTRAINT ck_directory_entry_phone",
+        f"{CATEGORY} INSERT INTO directory_entry (account_id, category_id, name, phone)"
+        " SELECT account_id, id, '老张', '微信 zhang' FROM directory_category",
+    ),
+    "nb03_read_means_posted": (
+        "",
+        """INSERT INTO notice (account_id, title, words, shown_from, created_by)
+           SELECT id, '停水', '明天停水', app_now(), 1 FROM official_account;
+           INSERT INTO notice_read (notice_id, follower_id) SELECT n.id, min(f.id) FROM notice n, follower f
+           GROUP BY n.id""",
+    ),
+    "nb04_a_word_leads_to_one_category": (
+        "",
+        f"{CATEGORY} INSERT INTO directory_category (account_id, name, aliases)"
+        " SELECT account_id, '开锁', ARRAY['锁匠'] FROM directory_category",
+    ),
     "qr01_pool_is_counted": ("", "UPDATE scene_pool SET used = used + 1"),
     "qr02_one_owner_at_a_time": (
         "DROP INDEX uq_code_owner_open",
@@ -316,12 +358,42 @@ PLANTS: dict[str, tuple[str, str]] = {
         f"{BATCH_CALLED}; INSERT INTO send_attempt (broadcast_id, batch_id, attempt, moment, content_hash)"
         " SELECT broadcast_id, id, 1, 'after', 'other words' FROM send_batch",
     ),
+    "tk01_talks_are_counted": ("", "UPDATE talk SET unread = unread + 1"),
+    "tk02_answers_keep_to_their_shop": (
+        "",
+        """UPDATE message_window w SET merchant_id = (SELECT max(id) FROM merchant WHERE id <> t.merchant_id), used = 1
+           FROM talk t WHERE w.follower_id = t.follower_id AND w.trigger = 'message';
+           INSERT INTO talk_message (merchant_id, talk_id, direction, kind, content, state, window_id, calling_at, at)
+           SELECT t.merchant_id, t.id, 'out', 'text', '好', 'sent', w.inbox_id, app_now(), app_now()
+           FROM talk t JOIN message_window w ON w.follower_id = t.follower_id AND w.trigger = 'message'""",
+    ),
+    "tk03_answers_in_their_order": (
+        "",
+        """UPDATE message_window SET used = 2 WHERE trigger = 'message';
+           INSERT INTO talk_message (merchant_id, talk_id, direction, kind, content, state, window_id, calling_at, at)
+           SELECT t.merchant_id, t.id, 'out', 'text', '好', 'sent', w.inbox_id,
+                  app_now() - n * interval '1 minute', app_now()
+           FROM talk t JOIN message_window w ON w.follower_id = t.follower_id AND w.trigger = 'message',
+                generate_series(1, 2) n ORDER BY n""",
+    ),
+    "tk04_enquiries_fit_their_talks": ("", "DELETE FROM enquiry"),
     "bc10_windows_are_not_overspent": (
         "",
         """WITH said AS (
                INSERT INTO welcome (variant, kind, text, position) VALUES ('first', 'text', '您好', 1) RETURNING id)
            INSERT INTO follow_up (inbox_id, follower_id, welcome_id, position, state)
            SELECT inbox_id, follower_id, said.id, 1, 'sent' FROM message_window, said""",
+    ),
+    "rules_in_force_were_agreed_to": (
+        "",
+        f"{RULE} INSERT INTO reply_rule_version (rule_id, merchant_id, patterns, answers, review)"
+        """ SELECT id, merchant_id, '[{"mode": "exact", "words": "地址"}]', '[{"text": "东门"}]', 'approved'
+            FROM rule""",
+    ),
+    "rules_are_their_owners": (
+        "",
+        f"{RULE} INSERT INTO reply_rule_version (rule_id, patterns, answers)"
+        """ SELECT id, '[{"mode": "exact", "words": "地址"}]', '[{"text": "东门"}]' FROM rule""",
     ),
     "bc09_digests_keep_to_their_fans": (
         "",

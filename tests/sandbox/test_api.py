@@ -368,15 +368,11 @@ def test_bad_media(box: Box, name: str, content: bytes, kind: str, errcode: int)
 
 def test_menu(box: Box) -> None:
     assert box.get("/cgi-bin/menu/get")["errcode"] == 46003
-    button = [
-        {"type": "click", "name": "优惠", "key": "COUPONS"},
-        {"name": "更多", "sub_button": [{"type": "view", "name": "店铺", "url": "https://example.com/shops"}]},
-    ]
+    tap = {"type": "click", "name": "优惠", "key": "COUPONS"}
+    shops = {"type": "view", "name": "店铺", "url": "https://example.com/shops"}
+    button = [tap, {"name": "更多", "sub_button": [shops]}]
     assert box.post("/cgi-bin/menu/create", {"button": button})["errcode"] == 0
-    with_lists = [
-        button[0] | {"sub_button": []},
-        button[1] | {"sub_button": [button[1]["sub_button"][0] | {"sub_button": []}]},
-    ]
+    with_lists = [tap | {"sub_button": []}, {"name": "更多", "sub_button": [shops | {"sub_button": []}]}]
     assert box.get("/cgi-bin/menu/get") == {"menu": {"button": with_lists}}
     assert box.look("/menu") == {"button": button}
     assert box.get("/cgi-bin/menu/delete")["errcode"] == 0

@@ -23,7 +23,14 @@ from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
 from bot.inbox import Inbox
+from bot.rules import content as contents
+from bot.rules import writing as rules
+from bot.rules.matching import Mode, Pattern
+from bot.rules.writing import Author
+from bot.rules.writing import Draft as RuleDraft
 from bot.store import driver
+from bot.talks.intake import Said
+from bot.talks.models import Kind as TalkKind
 from campaigns import audience
 from campaigns.broadcasts import digest, writing
 from campaigns.broadcasts.content import Words
@@ -46,6 +53,7 @@ from qrcodes.fans import Filter
 from qrcodes.models import WelcomeVariant
 from qrcodes.posters import looks
 from qrcodes.posters.formats import Design
+from tests.bot.talks.conftest import put
 from tests.community import Code, Neighbourhood, new_openid, scanned, subscribed, unsubscribed, wrote
 from tests.conftest import violations
 from tests.web.conftest import PASSWORD, Browser
@@ -58,10 +66,14 @@ NOBODYS_ID: Final = 9_000_000_000_000_001
 NOBODYS_NUMBER: Final = "ZZZZZZZZZZ"
 
 PUBLIC_PARAMETERS: Final = {
+    "building_id": "a building of a community, the same for all",
+    "category_id": "a kind of help in the operator's directory",
     "code": "a short address that anybody may open",
+    "entry_id": "a line of the operator's directory",
     "filename": "a file of the pages",
     "msg_id": "a mass send that was none of ours",
     "name": "a language, or a line of the health page",
+    "notice_id": "a notice that the operator posts for everybody",
     "public_id": "printed on posters for everybody",
     "replay_id": "a rule that the operator tried on everybody",
     "shop_id": "a shop that anybody may look at",
@@ -80,6 +92,10 @@ SPOTS: Final = {
     "answer": "agree",
     "act": "open",
     "wish": "mute",
+    "words_kind": "away",
+    "way": "up",
+    "switch": "on",
+    "act_on_place": "pin",
 }
 """Parameters that name a place every merchant has."""
 NUMBERS_THAT_NAME_NOBODY: Final = {
@@ -103,11 +119,21 @@ NUMBERS_THAT_NAME_NOBODY: Final = {
     "HandedQuery.before": "a place in the order of one's own coupons",
     "FanQuery.before": "a place in the order of a person's statement",
     "AgreeForm.pays_percent": "a share that was read",
+    "RuleForm.priority": "a place among one's own rules",
+    "TrialQuery.at": "a moment",
+    "DeskForm.opens": "a time of day",
+    "DeskForm.closes": "a time of day",
+    "TalksQuery.before": "a place in the order of one's own talks",
+    "TalkQuery.before": "a place in the order of one's own talks",
+    "TalkQuery.older": "a place in the order of a talk's own messages",
+    "SeenForm.up_to": "a place in the order of a talk's own messages",
 }
 NOTED: Final = {"merchant_fans.export", "merchant_redemptions.export"}
 """Exports of one's own list, whatever they are narrowed to: each is written down."""
 COUPON: Final = {"kind": "amount", "name": "立减", "value": "5", "stock": "9", "lasts_days": "30", "weekday": "0"}
 """What a coupon needs at least."""
+MENU_RULE: Final = {"name": "菜单", "exact": "菜单", "kind1": "text", "text1": "好茶"}
+"""What a rule needs at least."""
 AUDIT: Final = {"audit_log", "audit_head"}
 
 
@@ -188,6 +214,7 @@ class Town:
             for fan in fans.page(session, shop.id):
                 fans.set_note(session, shop.id, fan.follower_id, f"{shop.name}记得")
                 fans.set_tags(session, shop.id, fan.follower_id, [f"{shop.name}常客"])
+            self.rules(session, shop)
             cards.propose(session, merchant_id=shop.id, card=cards.Card(f"{shop.name}的介绍"), hosts=frozenset())
             audience.save(session, merchant_id=shop.id, name=f"{shop.name}常来", wanted=Filter(visits_at_least=2))
             outbox.add(session, kind="upload_picture", dedupe_key=f"walk:{shop.id}", payload={}, merchant_id=shop.id)
@@ -204,6 +231,7 @@ class Town:
             said = Words(WordsKind.TEXT, f"{shop.name}有新货")
             shop.draft_id = writing.create(session, merchant_id=shop.id, staff_id=1, words=said)
             self.finish_a_job(session, shop)
+            self.talk(session, shop)
             self.keep_a_list(session, shop)
             handovers.offer(
                 session,
@@ -212,6 +240,35 @@ class Town:
                 receiver=handovers.Receiver(self.stranger, "花店"),
                 now=now,
             )
+
+    def talk(self, session: Any, shop: Shop) -> None:
+        """What a fan said and was answered, heard, noted and measured; and what the desk says by itself."""
+        now = self.street.now
+        staff_id = session.execute(select(Staff.id).filter_by(merchant_id=shop.id, role=StaffRole.OWNER)).scalar_one()
+        self.hear(session, shop, f"{shop.name}几点开门")
+        self.hear(session, shop, None)
+        given = {"m": shop.id, "staff": staff_id, "name": shop.name, "now": now, "content": shop.name.encode()}
+        given["talk"] = session.execute(text("SELECT id FROM talk WHERE merchant_id = :m"), given).scalar_one()
+        for statement in (
+            """UPDATE talk_media SET state = 'kept', mime = 'audio/amr', content = :content, media_id = NULL
+               WHERE merchant_id = :m""",
+            """INSERT INTO talk_message (merchant_id, talk_id, direction, kind, content, staff_id, state, at)
+               VALUES (:m, :talk, 'out', 'text', :name, :staff, 'waiting', :now),
+                      (:m, :talk, 'note', 'text', :name, :staff, NULL, :now)""",
+            "UPDATE talk SET assigned_to = :staff WHERE id = :talk",
+            "INSERT INTO canned_reply (merchant_id, title, text, position) VALUES (:m, :name, :name, 1)",
+            "INSERT INTO talk_desk (merchant_id, asks_satisfaction) VALUES (:m, true)",
+            """INSERT INTO desk_words (merchant_id, kind, text, review)
+               VALUES (:m, 'away', :name, 'approved'), (:m, 'first', :name, 'pending')""",
+        ):
+            session.execute(text(statement), given)
+
+    def hear(self, session: Any, shop: Shop, words: str | None) -> None:
+        """A fan writes, or (None) says it aloud."""
+        now, fan = self.street.now, fans.page(session, shop.id)[0]
+        kind, media = (TalkKind.TEXT, None) if words else (TalkKind.VOICE, "walk")
+        inbox_id = session.execute(text("SELECT nextval('inbox_event_id_seq')")).scalar_one()
+        put(driver(session), [Said(shop.id, fan.follower_id, fan.number, inbox_id, now, kind, words, media)])
 
     def keep_a_list(self, session: Any, shop: Shop) -> None:
         """Codes that the owner is about to have made."""
@@ -261,6 +318,31 @@ class Town:
             "UPDATE broadcast SET state = 'cancelled', started_at = :now, finished_at = :now WHERE id = :id",
         ):
             session.execute(text(statement), given)
+
+    def rules(self, session: Any, shop: Shop) -> None:
+        """A rule that answers, and one that waits."""
+        account_id = session.execute(text("SELECT id FROM official_account")).scalar_one()
+        for words in ("地址", "菜单"):
+            said = (contents.Answer(text=f"{shop.name}的{words}"), contents.Answer("image", picture_id=shop.picture_id))
+            content = contents.Content((Pattern(Mode.EXACT, words),), (), said)
+            rule_id = rules.create(
+                session,
+                Author(account_id, merchant_id=shop.id),
+                RuleDraft(f"{shop.name}{words}", content),
+                hosts=frozenset(),
+                now=self.street.now,
+            )
+        version_id = rules.newest_of(session, rule_id).id
+        rules.approve(session, version_id=version_id, operator_id=1, now=self.street.now)
+        answered = text("""
+            INSERT INTO inbox_event (month, account_id, dedupe_key, source, kind, event_at, answered_by, rule_id,
+                merchant_id)
+            VALUES (:month, :account, :key, 'push', 'text', :now, 'rule', :rule, :m)""")
+        session.execute(
+            answered,
+            {"month": business_day(self.street.now).replace(day=1), "account": account_id, "key": f"rule-{shop.id}",
+             "now": self.street.now, "rule": rule_id, "m": shop.id},
+        )  # fmt: skip
 
     def benefits(self, session: Any, shop: Shop) -> None:
         """A row of everything that coupons, points and referrals leave behind at a shop."""
@@ -422,11 +504,18 @@ class Town:
             "coupon_id": "SELECT id FROM coupon_template WHERE merchant_id = :id",
             "coupon_template_id": "SELECT id FROM coupon_template WHERE merchant_id = :id",
             "given": "SELECT public_id FROM coupon WHERE merchant_id = :id",
+            "talk_id": "SELECT id FROM talk WHERE merchant_id = :id",
+            "message_id": "SELECT id FROM talk_message WHERE merchant_id = :id",
+            "file_id": "SELECT message_id FROM talk_media WHERE merchant_id = :id",
+            "reply_id": "SELECT id FROM canned_reply WHERE merchant_id = :id",
+            "desk_words_id": "SELECT id FROM desk_words WHERE merchant_id = :id",
             "visit_id": "SELECT id FROM visit WHERE merchant_id = :id",
             "redemption_id": "SELECT id FROM redemption WHERE merchant_id = :id",
             "adjustment_id": "SELECT id FROM points_adjustment WHERE merchant_id = :id",
             "offer_id": "SELECT id FROM points_offer WHERE merchant_id = :id",
             "partner_id": "SELECT CAST(:id AS bigint)",
+            "reply_rule_id": "SELECT id FROM reply_rule WHERE merchant_id = :id",
+            "rule_version_id": "SELECT id FROM reply_rule_version WHERE merchant_id = :id",
             "shop_id": "SELECT CAST(:id AS bigint)",
             "community_id": "SELECT community_id FROM merchant WHERE id = :id",
         }
@@ -560,6 +649,17 @@ def field_steps(app: Flask, town: Town) -> Iterator[Step]:
             ("POST", "/merchant/codes/many", {"act": "retire"}),
             ("POST", "/merchant/codes/many", {"act": "change", "new_place": "楼下"}),
         ],
+        **{
+            f"RuleForm.picture{place}": [
+                (
+                    "POST",
+                    path,
+                    {"name": "菜单", "exact": "菜单", "kind1": "text", "text1": "好茶", f"kind{place}": "image"},
+                )
+                for path in ("/merchant/rules", f"/merchant/rules/{own('reply_rule_id')}")
+            ]
+            for place in (1, 2, 3)
+        },
         "CardForm.picture": [("POST", "/merchant/me/card", {"intro": "好茶"})],
         "WelcomeForm.picture": [
             ("POST", "/merchant/welcome/first/0", {"kind": "image"}),
@@ -588,6 +688,8 @@ def field_steps(app: Flask, town: Town) -> Iterator[Step]:
         "LogQuery.coupon_template": [("GET", "/merchant/redemptions", {})],
         "GiveForm.coupon_template": [("POST", "/merchant/till/give", {"shown": "nobody's", "nonce": "walk"})],
         "GiftForm.coupon_template": [("POST", f"/merchant/points/fans/{own('number')}/give", {"nonce": "walk"})],
+        "AnswerForm.coupon": [("POST", f"/merchant/talks/{own('talk_id')}/messages", {"nonce": "walk"})],
+        "AssignForm.staff": [("POST", f"/merchant/talks/{own('talk_id')}/assign", {})],
         "OfferForm.coupon_template": [
             ("POST", "/merchant/points/offers", {"price": "9", "stock": "9", "per_person": "1"}),
         ],
@@ -622,7 +724,7 @@ def numeric_fields() -> set[str]:
 
     found = set()
     for model in (*below(Query), *below(Form)):
-        if model.__module__.startswith("web.merchant."):
+        if model.__module__.startswith(("web.merchant.", "web.reply_rules")):
             for name, info in model.model_fields.items():
                 patterns = "".join(getattr(one, "pattern", None) or "" for one in info.metadata)
                 if "int" in str(info.annotation) or "0-9]" in str(info.annotation) + patterns:
@@ -657,7 +759,8 @@ def compare(town: Town, step: Step, role: StaffRole | None, visitor: Visitor) ->
     """One step with each of B's ids beside the same step with ids of nobody."""
     wrong = []
     names = (*step.parameters, *([step.field] if step.field else []))
-    kinds = {name: f"{name}_id" if name == step.field else name for name in names}
+    # The three pictures of a form are pictures.
+    kinds = {name: f"{name.rstrip('123')}_id" if name == step.field else name for name in names}
     nobody = {name: NOBODYS_NUMBER if kinds[name] == "number" else str(NOBODYS_ID) for name in names}
     expected = step.take(visitor, nobody)
     may_enter = role is not None and role in step.access.roles
@@ -814,6 +917,8 @@ def all_pages(app: Flask, town: Town, owner: Visitor) -> dict[str, Answer]:
     for path, name, value in (
         ("/merchant/fans", "q", "常客"),
         ("/merchant/fans", "q", "记得"),
+        ("/merchant/talks", "box", "all"),
+        ("/merchant/talks", "q", "几点开门"),
         ("/merchant/codes", "q", "门"),
         ("/merchant/codes", "state", "retired"),
     ):
@@ -867,6 +972,7 @@ def change_everything(town: Town, shop: Shop) -> None:
         for fan in fans.page(session, shop.id):
             fans.set_note(session, shop.id, fan.follower_id, "爱吃鱼")
             fans.set_tags(session, shop.id, fan.follower_id, ["鱼"])
+        town.hear(session, shop, "今天有鱼吗，几点开门")
         audit.record(session, actor_kind="merchant", merchant_id=shop.id, action="walk", subject="again")
 
 

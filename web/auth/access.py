@@ -209,10 +209,15 @@ def to_sign_in() -> ResponseReturnValue:
 def keep_or_drop(response: Response) -> Response:
     """Commit what a successful unsafe request did; everything else leaves no trace."""
     if request.method not in SAFE_METHODS and response.status_code < 400:
-        work: contextlib.ExitStack | None = g.pop("work", None)
-        if work is not None:
-            work.close()
+        keep_request()
     return response
+
+
+def keep_request() -> None:
+    """Commit the request's transaction, if it is still open: at its end, or before the platform is asked."""
+    work: contextlib.ExitStack | None = g.pop("work", None)
+    if work is not None:
+        work.close()
 
 
 def close(_error: BaseException | None) -> None:

@@ -35,7 +35,7 @@ from merchants.wording import link_hosts
 from qrcodes import codes, fans, rollups, standing, welcomes
 from qrcodes.counted import TrafficRestatement
 from qrcodes.models import SubQrCode
-from web.demo import benefits, past, story
+from web.demo import benefits, board, past, story
 from web.demo.past import Happening, Past, Person
 from web.demo.pictures import draw
 from web.demo.story import Deed, Greeting, Shop, Spot
@@ -147,6 +147,7 @@ class _Seeding:
         follows = told.follows()
         self._move_in([(one, *follows.get(one.openid, (None, None))) for one in told.people])
         self._add_what_came_last(operator_id)
+        self._hang_board(operator_id)
         self._forget_who_left()
         self._benefit(told, operator_id)
         self._count()
@@ -166,6 +167,16 @@ class _Seeding:
         with self._runtime.transaction(Role.PLATFORM) as session:
             session.execute(delete(TrafficRestatement).where(TrafficRestatement.day < business_day(self._began_at)))
         standing.recount(self._runtime)
+
+    def _hang_board(self, operator_id: int) -> None:
+        """The directory and the notices, as the operator keeps them."""
+        with self._runtime.transaction(Role.PLATFORM) as session:
+            account_id = merchants.ensure_account(session, self._runtime.settings)
+            community_id = merchants.ensure_community(session, account_id=account_id, name=story.COMMUNITY)
+            board.hang(
+                session, account_id=account_id, community_id=community_id, operator_id=operator_id, hosts=self._hosts,
+                now=self._runtime.now(),
+            )  # fmt: skip
 
     def _note_act(self, act: str) -> None:
         with self._runtime.transaction(Role.PLATFORM) as session:

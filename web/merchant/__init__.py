@@ -22,7 +22,11 @@ from web.merchant import (
     quota,
     redemptions,
     referrals,
+    rules,
     standing,
+    talk_desk,
+    talk_words,
+    talks,
     till,
     today,
     welcome,
@@ -33,12 +37,14 @@ from web.merchant import (
 def register(app: Flask) -> None:
     """Put the merchants' pages into the application."""
     words.register(app)
+    talk_words.register(app)
     for room in (
         today,
         notices,
         batches,
         codes,
         welcome,
+        rules,
         fans,
         me,
         quota,
@@ -55,5 +61,7 @@ def register(app: Flask) -> None:
         redemptions,
         points,
         alliance,
+        talks,
+        talk_desk,
     ):
         app.register_blueprint(room.blueprint)

@@ -14,6 +14,7 @@ from flask_babel import gettext as _
 from pydantic import StringConstraints
 from sqlalchemy.orm import Session
 
+from bot.talks import reading
 from campaigns import audience
 from campaigns.points import ledger, levels
 from core.clock import business_day
@@ -305,5 +306,6 @@ def _fan_page(fan: FanRow, form: Submission[Any]) -> str:
         balance=ledger.balance_of(g.session, merchant_id=merchant_id, follower_id=fan.follower_id, now=now()),
         standing=levels.standing(g.session, merchant_id=merchant_id, follower_id=fan.follower_id, now=now()),
         rule_tags=audience.tags_by_rule(g.session, merchant_id=merchant_id, follower_ids=[fan.follower_id]),
+        talk_id=reading.talk_of(g.session, merchant_id=merchant_id, follower_id=fan.follower_id),
         known_tags=[tag for tag in fans.known_tags(g.session, merchant_id) if tag not in fan.tags],
     )

@@ -10,7 +10,7 @@ from flask_babel import gettext as _
 from pydantic import StringConstraints
 
 from core.errors import Invalid, NotFound
-from merchants import cards, identities, staff
+from merchants import cards, identities, positions, staff
 from merchants.cards import Card
 from merchants.models import Community, Merchant, Staff, StaffRole
 from merchants.wording import link_hosts
@@ -39,6 +39,7 @@ class CardForm(Form):
     hours: Address = ""
     public_phone: OptionalLine = ""
     picture: PictureId = ""
+    position: Address = ""
 
 
 class InviteForm(Form):
@@ -75,6 +76,7 @@ def card() -> ResponseReturnValue:
             hours=latest.hours,
             public_phone=latest.public_phone,
             picture=latest.picture_id,
+            position=positions.written(latest.latitude, latest.longitude),
         )
     )
 
@@ -88,7 +90,7 @@ def save_card() -> ResponseReturnValue:
         return _card_page(form), 422
     try:
         picture_id = int(form.data.picture) if form.data.picture else None
-        latest = cards.newest(g.session, merchant_id=g.staff.merchant_id) or _merchant()
+        latitude, longitude = positions.read(form.data.position)
         cards.propose(
             g.session,
             merchant_id=g.staff.merchant_id,
@@ -98,8 +100,8 @@ def save_card() -> ResponseReturnValue:
                 hours=form.data.hours,
                 picture_id=picture_id,
                 public_phone=form.data.public_phone,
-                latitude=latest.latitude,
-                longitude=latest.longitude,
+                latitude=latitude,
+                longitude=longitude,
             ),
             hosts=link_hosts(current_runtime().settings.public_url),
         )

@@ -54,6 +54,8 @@ def notice_words(notice: StaffNotice) -> str:
         words = _("群发“%(name)s”", name=notice.subject) if notice.subject else _("群发")
     elif notice.cause.startswith(notices.COUPON):
         words = _("优惠券“%(name)s”", name=notice.subject)
+    elif notice.cause.startswith(notices.RULE):
+        words = _("自动回复“%(name)s”", name=notice.subject)
     elif notice.cause.startswith(notices.DESK):
         words = _("接待时说的话")
     else:

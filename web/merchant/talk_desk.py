@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from datetime import date, time, timedelta
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from statistics import median_low
 from typing import Annotated, Any, Literal
 
 from flask import Blueprint, flash, g, redirect, render_template
@@ -11,20 +14,21 @@ from flask.typing import ResponseReturnValue
 from flask_babel import format_date
 from flask_babel import gettext as _
 from pydantic import StringConstraints
+from sqlalchemy import select
 
-from bot.talks import desk
+from bot.talks import canned, desk, enquiries
 from bot.talks.desk import Desk, Hours, Range
-from bot.talks.models import WordsKind
-from core.clock import business_day
+from bot.talks.models import Enquiry, WordsKind
+from core.clock import business_day, start_of_day
 from core.errors import Invalid
-from merchants.models import StaffRole
+from merchants.models import Staff, StaffRole
 from merchants.wording import link_hosts
 from web.acts import record
 from web.auth.access import merchant_required
 from web.context import current_runtime, now
 from web.forms import Form, OneLine, Paragraph, Submission, blank, read_form
 from web.merchant.words import show_refusal
-from web.query import Query
+from web.query import Query, read_query
 
 blueprint = Blueprint("merchant_talk_desk", __name__, url_prefix="/merchant/talks")
 
@@ -32,6 +36,7 @@ SETTINGS = "/merchant/talks/settings"
 REPLIES = "/merchant/talks/replies"
 RANGES_SHOWN = 2
 """Before and after the midday rest."""
+BEST = 3
 A_MONDAY = date(2024, 1, 1)
 
 Clock = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^(?:(?:[01]\d|2[0-3]):[0-5]\d)?$")]
@@ -67,6 +72,17 @@ class FiguresQuery(Query):
     """Which days."""
 
     days: Literal["7", "30"] = "7"
+
+
+@dataclass(frozen=True)
+class ByStaff:
+    """What one of the staff did, as far as they gave the first answer."""
+
+    name: str
+    enquiries: int
+    first_answer: timedelta
+    rated: int
+    good: int
 
 
 # ---- Settings --------------------------------------------------------------------------------------------------------
@@ -114,11 +130,8 @@ def save_words(words_kind: str) -> ResponseReturnValue:
     form, kind = read_form(WordsForm), WordsKind(words_kind)
     if form.data is None:
         return _settings_page(words_form=(kind, form)), 422
-    hosts = link_hosts(current_runtime().settings.public_url)
     try:
-        desk.save_words(
-            g.session, merchant_id=g.staff.merchant_id, kind=kind, words=form.data.text, hosts=hosts
-        )  # fmt: skip
+        desk.save_words(g.session, merchant_id=g.staff.merchant_id, kind=kind, words=form.data.text, hosts=_hosts())
     except Invalid as refusal:
         show_refusal(form, refusal)
         return _settings_page(words_form=(kind, form)), 422
@@ -128,6 +141,10 @@ def save_words(words_kind: str) -> ResponseReturnValue:
     else:
         flash(_("已改回默认的话。"), "good")
     return redirect(SETTINGS, 303)
+
+
+def _hosts() -> frozenset[str]:
+    return link_hosts(current_runtime().settings.public_url)
 
 
 def _ranges(data: DeskForm) -> dict[int, tuple[Range, ...]]:
@@ -192,9 +209,6 @@ def _settings_page(
         words=words,
         words_forms=forms,
         words_max=desk.WORDS_MAX,
-        said={
-            WordsKind.FIRST: desk.passed_on(Desk(first_words=kept.first_words), "……", now()),
-        },
     )
 
 
@@ -210,3 +224,143 @@ def _week(form: Submission[Any] | None, kept: Desk) -> list[tuple[str, list[tupl
         shown = [*shown, *[("", "")] * RANGES_SHOWN][:RANGES_SHOWN]
         days.append((format_date(A_MONDAY + timedelta(days=weekday - 1), "EEEE"), shown))
     return days
+
+
+# ---- Canned replies --------------------------------------------------------------------------------------------------
+
+
+@blueprint.get("/replies")
+@merchant_required()
+def replies() -> str:
+    """What is said often, in the order in which it is offered."""
+    return _replies_page()
+
+
+@blueprint.post("/replies")
+@merchant_required()
+def add_reply() -> ResponseReturnValue:
+    """One more, at the end."""
+    form = read_form(ReplyForm)
+    if form.data is None:
+        return _replies_page(form), 422
+    try:
+        canned.add(
+            g.session,
+            merchant_id=g.staff.merchant_id,
+            title=form.data.title,
+            words=form.data.text,
+            hosts=_hosts(),
+        )
+    except Invalid as refusal:
+        show_refusal(form, refusal)
+        return _replies_page(form), 422
+    flash(_("已加上。"), "good")
+    return redirect(REPLIES, 303)
+
+
+@blueprint.post("/replies/<int:reply_id>")
+@merchant_required()
+def edit_reply(reply_id: int) -> ResponseReturnValue:
+    """Other words under the same name, or another name."""
+    reply = canned.find(g.session, merchant_id=g.staff.merchant_id, reply_id=reply_id)
+    form = read_form(ReplyForm)
+    if form.data is None:
+        return _replies_page(forms={reply.id: form}), 422
+    try:
+        canned.edit(
+            g.session,
+            merchant_id=g.staff.merchant_id,
+            reply_id=reply.id,
+            title=form.data.title,
+            words=form.data.text,
+            hosts=_hosts(),
+        )
+    except Invalid as refusal:
+        show_refusal(form, refusal)
+        return _replies_page(forms={reply.id: form}), 422
+    flash(_("已保存。"), "good")
+    return redirect(f"{REPLIES}#reply-{reply.id}", 303)
+
+
+@blueprint.post("/replies/<int:reply_id>/<any(up, down):way>")
+@merchant_required()
+def move_reply(reply_id: int, way: str) -> ResponseReturnValue:
+    """One place up or down."""
+    canned.move(g.session, merchant_id=g.staff.merchant_id, reply_id=reply_id, is_up=way == "up")
+    return redirect(f"{REPLIES}#reply-{reply_id}", 303)
+
+
+@blueprint.post("/replies/<int:reply_id>/remove")
+@merchant_required()
+def remove_reply(reply_id: int) -> ResponseReturnValue:
+    """It is not offered any more; what was said with it stays said."""
+    canned.remove(g.session, merchant_id=g.staff.merchant_id, reply_id=reply_id)
+    flash(_("已删掉。"), "good")
+    return redirect(REPLIES, 303)
+
+
+def _replies_page(form: Submission[Any] | None = None, forms: Mapping[int, Submission[Any]] | None = None) -> str:
+    found = canned.listed(g.session, merchant_id=g.staff.merchant_id)
+    kept = {one.id: blank(title=one.title, text=one.text) for one in found}
+    return render_template(
+        "merchant/talk_replies.html",
+        replies=found,
+        form=form or blank(),
+        edited={**kept, **(forms or {})},
+        title_max=canned.TITLE_MAX,
+        text_max=canned.TEXT_MAX,
+    )
+
+
+# ---- Figures ---------------------------------------------------------------------------------------------------------
+
+
+@blueprint.get("/figures")
+@merchant_required()
+def figures() -> str:
+    """How soon customers were answered, and how they found it."""
+    query = read_query(FiguresQuery)
+    merchant_id = g.staff.merchant_id
+    until = now()
+    since = start_of_day(business_day(until) - timedelta(days=int(query.days) - 1))
+    return render_template(
+        "merchant/talk_figures.html",
+        days=query.days,
+        seen=enquiries.figures(g.session, merchant_id=merchant_id, since=since, until=until),
+        by_staff=_by_staff(merchant_id, since, until),
+    )
+
+
+def _by_staff(merchant_id: int, since: datetime, until: datetime) -> list[ByStaff]:
+    """Who gave the first answer how often, how soon, and how customers found it."""
+    hours = desk.of(g.session, merchant_id).hours
+    mine = (
+        select(Enquiry.first_answer_by, Staff.name, Enquiry.opened_at, Enquiry.first_answer_at, Enquiry.satisfaction)
+        .outerjoin(Staff, Staff.id == Enquiry.first_answer_by)
+        .where(
+            Enquiry.merchant_id == merchant_id,
+            Enquiry.opened_at >= since,
+            Enquiry.opened_at < until,
+            Enquiry.first_answer_at.is_not(None),
+        )
+        .order_by(Enquiry.opened_at.desc())
+        .limit(enquiries.MOST_MEASURED)
+    )
+    found: dict[int | None, list[Any]] = {}
+    for row in g.session.execute(mine):
+        found.setdefault(row[0], []).append(row)
+    people = [
+        ByStaff(
+            name=rows[0][1] or "",
+            enquiries=len(rows),
+            first_answer=median_low([_waited(hours, row[2], row[3]) for row in rows]),
+            rated=sum(row[4] is not None for row in rows),
+            good=sum(row[4] == BEST for row in rows),
+        )
+        for rows in found.values()
+    ]
+    return sorted(people, key=lambda one: -one.enquiries)
+
+
+def _waited(hours: Hours, opened_at: datetime, answered_at: datetime) -> timedelta:
+    return hours.open_between(opened_at, answered_at) if hours.are_set else answered_at - opened_at

@@ -31,21 +31,21 @@ KINDS: dict[str, Any] = {
     Kind.LINK: _l("[链接]"),
     Kind.CARD: _l("[图文卡片]"),
     Kind.COUPON: _l("[优惠券]"),
-    Kind.RATING: _l("[请顾客评价]"),
+    Kind.RATING: _l("[请客人评价]"),
     Kind.OTHER: _l("[这种消息在这里看不了]"),
 }
 """What stands for a message that is no text."""
 STATES: dict[str, Any] = {
     AnswerState.PLANNED: _l("正在送"),
     AnswerState.CALLING: _l("正在送"),
-    AnswerState.WAITING: _l("等顾客下次来访时发"),
+    AnswerState.WAITING: _l("等客人下次来访时发"),
     AnswerState.SENT: _l("已送达平台"),
     AnswerState.REFUSED: _l("被拒"),
     AnswerState.UNKNOWN: _l("未知：平台没有回音，可能送到了，不会再发一遍"),
     AnswerState.SKIPPED: _l("没有发"),
 }
 REASONS: dict[str, Any] = {
-    Why.LEFT: _l("顾客已取关，或要求删除了资料"),
+    Why.LEFT: _l("客人已取关，或要求删除了资料"),
     Why.CLOSED: _l("平台说聊天窗口已经关了"),
     Why.PLATFORM: _l("平台没有接受"),
     Why.WITHDRAWN: _l("您取消了"),
@@ -80,12 +80,12 @@ def clock_words(open_until: datetime | None, left: int) -> ClockWords:
     """Whether an answer goes out now, for how long still, and how many; else what happens instead."""
     if open_until is None or open_until <= now():
         return ClockWords(
-            _("现在不能直接回复：顾客 48 小时内没有给本店发消息。您写的会存好，等顾客下次来访（发消息、扫码）时发出。"),
+            _("现在不能直接回复：客人 48 小时内没有给本店发消息。您写的会存好，等客人下次来访（发消息、扫码）时发出。"),
             is_closed=True,
         )
     if left <= 0:
         return ClockWords(
-            _("微信给的条数用完了。您写的会存好，等顾客再说一句话时发出。"),
+            _("微信给的条数用完了。您写的会存好，等客人再说一句话时发出。"),
             is_closed=True,
         )
     until = lasting(open_until - now())
@@ -107,6 +107,8 @@ def lasting(span: timedelta) -> str:
 
 def waited(since: datetime) -> str:
     """How long a customer has been waiting for a word."""
+    if now() - since < MINUTE:
+        return str(_("刚发来"))
     return str(_("等了 %(span)s", span=lasting(now() - since)))
 
 

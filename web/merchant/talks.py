@@ -6,31 +6,36 @@ changed. Whatever is written carries a nonce, so that tapping twice sends once, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, flash, g, jsonify, make_response, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from bot.talks import answers, canned, enquiries, media, reading, search
-from bot.talks.models import ClosedBy, Enquiry, MediaState
-from bot.talks.reading import Filter, Key, Line, Shown
+from bot.talks import answers, canned, media, reading, search, tending
+from bot.talks.answers import Answer, CouponAnswer, PictureAnswer, TextAnswer
+from bot.talks.models import ClosedBy, Enquiry, Kind, MediaState, TalkMedia
+from bot.talks.reading import Filter, Key, Line, Page, Shown
+from campaigns.coupons import templates
 from core import nonces
 from core.clock import business_day
 from core.database import Role
 from core.errors import BusinessError, Invalid, NotFound
-from merchants import pictures, staff
-from merchants.models import StaffRole
+from merchants import pictures
+from merchants.models import Staff, StaffRole
+from merchants.wording import link_hosts
 from qrcodes import fans
 from qrcodes.codes import new_public_id
 from web.acts import record
 from web.auth.access import merchant_required
-from web.context import now
+from web.context import current_runtime, now
 from web.errors import wants_json
 from web.exports import Cell, csv_answer, rows_from
 from web.forms import Form, Paragraph, Submission, blank, read_form
@@ -39,9 +44,9 @@ from web.live import asks_for_part, etag_of, has_seen
 from web.merchant import talk_words
 from web.merchant.fans import TAG_SEPARATORS, FanForm
 from web.merchant.pictures import ENVELOPE
-from web.merchant.talk_words import LONG_WAIT, ClockWords, clock_words
+from web.merchant.talk_words import LONG_WAIT, ClockWords, clock_words, rating
 from web.merchant.till import Nonce, giveable, new_nonce
-from web.merchant.words import fan_number
+from web.merchant.words import fan_number, show_refusal
 from web.query import Id, Query, RowKey, Words, read_query
 from web.security import limiter, upload_cap
 from wechat.limits import TEXT_MAX_BYTES
@@ -54,6 +59,8 @@ ENQUIRIES = 30
 """The latest stretches of a talk whose end is shown in it."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+NUMBER = re.compile(r"[0-9A-Za-z]{5}-?[0-9A-Za-z]{5}")
+PLAYABLE = ("audio/mpeg", "audio/mp3", "audio/mp4", "audio/ogg", "audio/wav")
 EXPORTED = 500
 """Rows of an export that are read at a time."""
 
@@ -101,6 +108,12 @@ class AnswerForm(Form):
     nonce: Nonce = ""
 
 
+class SeenForm(Query):
+    """The newest message that was in view."""
+
+    up_to: Id
+
+
 class AssignForm(Query):
     """Who takes care of a talk; nobody where it is empty."""
 
@@ -118,9 +131,11 @@ class Item:
     words: str = ""
     message: Shown | None = None
     media_path: str | None = None
+    is_playable: bool = False
+    """Browsers play it; the platform's own format they do not."""
 
 
-def _with(path: str, given: dict[str, object]) -> str:
+def _with(path: str, given: Mapping[str, object]) -> str:
     kept = {name: value for name, value in given.items() if value}
     return path + (f"?{urlencode(kept)}" if kept else "")
 
@@ -149,11 +164,11 @@ def show(talk_id: int) -> ResponseReturnValue:
     query = read_query(TalkQuery)
     if not asks_for_part():
         return _answer(_talk_page(talk, query, blank(nonce=new_nonce())))
-    clock = _clock(talk)
-    etag = etag_of(talk, clock, query.older)
+    clock, told = _clock(talk), _happenings(talk)
+    etag = etag_of(talk, clock, told, query.older)
     if has_seen(etag):
         return _answer("", etag, status=304)
-    return _answer(render_template("merchant/_thread.html", **_thread(talk, query, clock)), etag)
+    return _answer(render_template("merchant/_thread.html", **_thread(talk, query, clock, told)), etag)
 
 
 def _answer(content: str, etag: str | None = None, *, status: int = 200) -> Response:
@@ -169,7 +184,7 @@ def _list(query: TalksQuery) -> dict[str, Any]:
     merchant_id, staff_id = g.staff.merchant_id, g.staff.id
     before = _key(query.before)
     if query.q:
-        page = search.find(g.session, merchant_id=merchant_id, words=query.q, after=before, limit=PAGE)
+        page = _found(query.q, before)
     else:
         page = reading.listed(
             g.session, merchant_id=merchant_id, staff_id=staff_id, only=Filter(query.box), after=before, limit=PAGE
@@ -193,45 +208,75 @@ def _list(query: TalksQuery) -> dict[str, Any]:
     }
 
 
+def _found(words: str, before: Key | None) -> Page:
+    """Talks of fans whose number, note or tag this is, then those in which it was said, with the words around it."""
+    merchant_id = g.staff.merchant_id
+    # Numbers are read out with a dash in their middle.
+    said = words.replace("-", "").upper() if NUMBER.fullmatch(words) else words
+    found = search.find(
+        g.session, merchant_id=merchant_id, words=said, before=None if before is None else before.id, limit=PAGE
+    )
+    said_in = {one.talk_id: one for one in reversed(found.messages)}
+    ids = list(dict.fromkeys([*found.talks, *(one.talk_id for one in found.messages)]))
+    lines = reading.lines(g.session, merchant_id=merchant_id, talk_ids=ids)
+    shown = []
+    for talk_id in ids:
+        line = lines[talk_id]
+        if talk_id in said_in and talk_id not in found.talks:
+            one = said_in[talk_id]
+            line = replace(line, preview=one.snippet, preview_kind=one.kind, preview_direction=one.direction)
+        shown.append(line)
+    return Page(tuple(shown), None if found.before is None else Key(EPOCH, found.before))
+
+
 def _talk_page(talk: Line, query: TalkQuery, form: Submission[Any], fan_form: Submission[Any] | None = None) -> str:
-    clock = _clock(talk)
+    clock, told = _clock(talk), _happenings(talk)
     return render_template(
         "merchant/talks.html",
         **_list(query),
-        **_thread(talk, query, clock),
-        talk_etag=etag_of(talk, clock, query.older),
+        **_thread(talk, query, clock, told),
+        talk_etag=etag_of(talk, clock, told, query.older),
         form=form,
         fan_form=fan_form or blank(note=talk.note, tags="，".join(talk.tags)),
-        colleagues=_colleagues(),
+        colleagues=tending.colleagues(g.session, merchant_id=g.staff.merchant_id),
         canned=canned.listed(g.session, merchant_id=g.staff.merchant_id),
         coupons=giveable(),
         text_max=TEXT_MAX_BYTES,
     )
 
 
-def _thread(talk: Line, query: TalkQuery, clock: ClockWords) -> dict[str, Any]:
+def _thread(talk: Line, query: TalkQuery, clock: ClockWords, told: list[Item]) -> dict[str, Any]:
     """The newest messages, or those before some message, with the days and what happened in between."""
     thread = reading.thread(g.session, merchant_id=g.staff.merchant_id, talk_id=talk.id, before=_key(query.older))
     return {
         "talk": talk,
         "clock": clock,
-        "items": list(_items(talk, thread, is_newest=query.older is None)),
+        "items": list(_items(talk, thread, told, is_newest=query.older is None)),
         "older_message": _cursor(thread.before),
         "looks_back": query.older is not None,
+        "newest_id": max((one.id for one in thread.messages), default=0),
     }
 
 
-def _items(talk: Line, thread: reading.Thread, *, is_newest: bool) -> Iterator[Item]:
-    told = [
-        Item("message", one.at, str(one.id), message=one, media_path=_media_path(talk, one)) for one in thread.messages
+def _items(talk: Line, thread: reading.Thread, told: list[Item], *, is_newest: bool) -> Iterator[Item]:
+    """The messages in their order, what happened between them, and where a day begins."""
+    playable = _playable([one.id for one in thread.messages if one.kind is Kind.VOICE])
+    items = [
+        Item(
+            "message",
+            one.at,
+            str(one.id),
+            message=one,
+            media_path=_media_path(talk, one),
+            is_playable=one.id in playable,
+        )
+        for one in thread.messages
     ]
-    since = told[0].at if told and thread.before is not None else None
-    until = None if is_newest or not told else told[-1].at
-    told += [
-        one for one in _happenings(talk) if (since is None or one.at >= since) and (until is None or one.at <= until)
-    ]
+    since = items[0].at if items and thread.before is not None else None
+    until = items[-1].at if items and not is_newest else None
+    items += [one for one in told if (since is None or one.at >= since) and (until is None or one.at <= until)]
     day = None
-    for one in sorted(told, key=lambda item: item.at):
+    for one in sorted(items, key=lambda item: item.at):
         if (today := business_day(one.at)) != day:
             day = today
             yield Item("day", one.at, f"day-{day}", day=day)
@@ -252,7 +297,7 @@ def _happenings(talk: Line) -> list[Item]:
             words = _ended(one)
             told.append(Item("told", one.closed_at, f"closed-{one.id}", words=words))
         if one.satisfaction is not None and one.rated_at is not None:
-            words = _("顾客评价：%(rating)s", rating=rating(one.satisfaction))
+            words = _("客人评价：%(rating)s", rating=rating(one.satisfaction))
             told.append(Item("told", one.rated_at, f"rated-{one.id}", words=words))
     return told
 
@@ -264,17 +309,21 @@ def _ended(enquiry: Enquiry) -> str:
     return str(_("%(name)s结束了这次接待", name=member.name if member else _("店里")))
 
 
+def _playable(voices: Sequence[int]) -> set[int]:
+    """Which of these voices a browser plays."""
+    if not voices:
+        return set()
+    mine = select(TalkMedia.message_id).where(
+        TalkMedia.merchant_id == g.staff.merchant_id, TalkMedia.message_id.in_(voices), TalkMedia.mime.in_(PLAYABLE)
+    )
+    return set(g.session.scalars(mine))
+
+
 def _media_path(talk: Line, message: Shown) -> str | None:
     """Where a picture or a voice is looked at; None where there is none, or not any more."""
     if message.picture:
         return f"/p/{message.picture}.jpg"
     return f"{HOME}/{talk.id}/media/{message.id}" if message.media is MediaState.KEPT else None
-
-
-def _colleagues() -> list[tuple[int, str]]:
-    """Who may be given a talk."""
-    found = staff.members(g.session, merchant_id=g.staff.merchant_id)
-    return [(one.id, one.name) for one in found if one.disabled_at is None]
 
 
 def _cursor(key: Key | None) -> str | None:
@@ -318,9 +367,8 @@ def _not_said(talk: Line, form: Submission[Any], refusal: BusinessError | None =
     """Nothing was sent, and everything typed is still in its field."""
     if wants_json():
         message = " ".join(form.errors.values())
-        return jsonify(
-            error=refusal.code if refusal else "invalid", message=message
-        ), refusal.status if refusal else 422
+        code, status = (refusal.code, refusal.status) if refusal else ("invalid", 422)
+        return jsonify(error=code, message=message), status
     form.values = {**form.values, "nonce": new_nonce()}
     return _answer(_talk_page(talk, TalkQuery(), form), status=refusal.status if refusal else 422)
 
@@ -385,18 +433,19 @@ def cancel(talk_id: int, message_id: int) -> ResponseReturnValue:
 @blueprint.post("/<int:talk_id>/seen")
 @merchant_required()
 def see(talk_id: int) -> ResponseReturnValue:
-    """Somebody has it in view."""
+    """Somebody has it in view, up to the newest message they were shown."""
     talk = _talk(talk_id)
-    answers.seen(g.session, merchant_id=g.staff.merchant_id, talk_id=talk.id)
+    form = read_query(SeenForm)
+    tending.mark_read(g.session, merchant_id=g.staff.merchant_id, talk_id=talk.id, up_to=form.up_to)
     return _done(talk)
 
 
-@blueprint.get("/<int:talk_id>/media/<int:message_id>")
+@blueprint.get("/<int:talk_id>/media/<int:file_id>")
 @merchant_required()
-def show_media(talk_id: int, message_id: int) -> Response:
+def show_media(talk_id: int, file_id: int) -> Response:
     """A customer's picture or voice."""
     talk = _talk(talk_id)
-    found = media.find(g.session, merchant_id=g.staff.merchant_id, talk_id=talk.id, message_id=message_id)
+    found = media.file(g.session, merchant_id=g.staff.merchant_id, talk_id=talk.id, message_id=file_id)
     response = make_response(found.content)
     response.mimetype = found.mime
     return response
@@ -412,9 +461,7 @@ def assign(talk_id: int) -> ResponseReturnValue:
     talk = _talk(talk_id)
     wanted = read_query(AssignForm)
     staff_id = wanted.staff or None
-    if staff_id is not None and staff_id not in dict(_colleagues()):
-        raise NotFound(_("没有这位店员。"))
-    answers.assign(g.session, merchant_id=g.staff.merchant_id, talk_id=talk.id, to=staff_id, now=now())
+    tending.assign(g.session, merchant_id=g.staff.merchant_id, talk_id=talk.id, staff_id=staff_id)
     record("talk.assign", f"talk:{talk.id}", to=staff_id or 0)
     return _done(talk, _("已转交。") if staff_id else _("现在没有分给谁。"))
 
@@ -441,8 +488,9 @@ def remember(talk_id: int) -> ResponseReturnValue:
 def close(talk_id: int) -> ResponseReturnValue:
     """It is settled; the customer may be asked how it was."""
     talk = _talk(talk_id)
-    is_asked = enquiries.close(g.session, **_whose(talk), now=now())
-    return _done(talk, _("已结束，并请顾客评价。") if is_asked else _("已结束。顾客再发消息，会自动重新打开。"))
+    tending.close(g.session, merchant_id=g.staff.merchant_id, staff_id=g.staff.id, talk_id=talk.id, now=now())
+    record("talk.close", f"talk:{talk.id}")
+    return _done(talk, _("已结束。客人再发消息，会自动重新打开。"))
 
 
 @blueprint.post("/<int:talk_id>/reopen")
@@ -450,7 +498,8 @@ def close(talk_id: int) -> ResponseReturnValue:
 def reopen(talk_id: int) -> ResponseReturnValue:
     """It is not settled after all."""
     talk = _talk(talk_id)
-    enquiries.reopen(g.session, **_whose(talk), now=now())
+    tending.reopen(g.session, merchant_id=g.staff.merchant_id, talk_id=talk.id)
+    record("talk.reopen", f"talk:{talk.id}")
     return _done(talk, _("已重新打开。"))
 
 

@@ -191,6 +191,11 @@ def page_with_coupons(coupon_template_id: int, form: Submission[Any]) -> str:
     return _page(0, {}, coupon_forms={coupon_template_id: form})
 
 
+def page_with_rules(rule_version_id: int, form: Submission[Any]) -> str:
+    """The queue with the refused form of one of the rules."""
+    return _page(0, {}, rule_forms={rule_version_id: form})
+
+
 def page_with_desk_words(desk_words_id: int, form: Submission[Any]) -> str:
     """The queue with the refused form of one of the desks' words."""
     return _page(0, {}, desk_words_forms={desk_words_id: form})
@@ -202,10 +207,11 @@ def _page(
     card_forms: dict[int, Submission[RefusalForm]] | None = None,
     slogan_forms: dict[int, Submission[RefusalForm]] | None = None,
     coupon_forms: dict[int, Submission[Any]] | None = None,
+    rule_forms: dict[int, Submission[Any]] | None = None,
     desk_words_forms: dict[int, Submission[Any]] | None = None,
 ) -> str:
     """`forms` holds the refused form of one of the messages, the others of one of the other kinds."""
-    from web.operator import coupon_approvals, desk_words
+    from web.operator import coupon_approvals, desk_words, rule_approvals
 
     waiting = welcomes.waiting_for_review(g.session, after=after, limit=PAGE + 1)
     shown = waiting[:PAGE]
@@ -224,6 +230,9 @@ def _page(
         slogan_forms=slogan_forms or {},
         waiting_coupons=coupon_approvals.waiting(),
         coupon_forms=coupon_forms or {},
+        waiting_rules=rule_approvals.waiting(listed),
+        decided_rules=rule_approvals.decided(listed),
+        rule_forms=rule_forms or {},
         waiting_desk_words=desk_words.waiting(),
         desk_words_forms=desk_words_forms or {},
         older=here(after=shown[-1].id) if len(waiting) > PAGE else None,

@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from bot.queries import numbers_of
 from core.database import Role
 from core.errors import BusinessError, Invalid, NotFound
-from merchants import merchants, staff
+from merchants import cards, merchants, positions, staff
 from merchants.merchants import MerchantExists
 from merchants.models import Community, Merchant, MerchantState, Staff, StaffRole
 from qrcodes import codes, traffic
@@ -51,6 +51,12 @@ class MerchantForm(Form):
     contact_name: OptionalLine = ""
     phone: OptionalLine = ""
     community: OptionalLine = ""
+
+
+class PlaceForm(Form):
+    """Where the shop is, as the map shows it."""
+
+    position: OptionalLine = ""
 
 
 class InviteForm(Form):
@@ -227,6 +233,25 @@ def disable_member(merchant_id: int, staff_id: int) -> ResponseReturnValue:
     return redirect(f"/operator/merchants/{merchant_id}", 303)
 
 
+@blueprint.post("/<int:merchant_id>/position")
+@operator_required
+def place(merchant_id: int) -> ResponseReturnValue:
+    """Where it is, for those who ask what is near."""
+    merchant = _merchant(merchant_id)
+    form = read_form(PlaceForm)
+    if form.data is not None:
+        try:
+            latitude, longitude = positions.read(form.data.position)
+        except Invalid as refusal:
+            form.refuse(refusal)
+        else:
+            cards.place(g.session, merchant_id=merchant_id, latitude=latitude, longitude=longitude)
+            record("merchant.place", f"merchant:{merchant_id}", merchant_id=merchant_id)
+            flash(_("已保存。"), "good")
+            return redirect(f"/operator/merchants/{merchant_id}", 303)
+    return _merchant_page(merchant, blank(role=StaffRole.OWNER), place_form=form), 422
+
+
 @blueprint.post("/<int:merchant_id>/suspend")
 @operator_required
 def suspend(merchant_id: int) -> ResponseReturnValue:
@@ -262,7 +287,14 @@ def _member(merchant_id: int, staff_id: int) -> Staff:
     return member
 
 
-def _merchant_page(merchant: Merchant, form: Submission[Any], *, link: str = "", invited: str = "") -> str:
+def _merchant_page(
+    merchant: Merchant,
+    form: Submission[Any],
+    *,
+    link: str = "",
+    invited: str = "",
+    place_form: Submission[PlaceForm] | None = None,
+) -> str:
     """`link` is the one-time link that was just made, for `invited`."""
     shown = codes.list_codes(g.session, merchant_id=merchant.id, limit=CODES_SHOWN)
     month = Range.last_days(30, now())
@@ -272,6 +304,7 @@ def _merchant_page(merchant: Merchant, form: Submission[Any], *, link: str = "",
         merchant=merchant,
         community=g.session.get_one(Community, merchant.community_id).name,
         form=form,
+        place_form=place_form or blank(position=positions.written(merchant.latitude, merchant.longitude)),
         link=link,
         invited=invited,
         today=traffic.total(g.session, Range.last_days(1, now()), merchant_id=merchant.id),

@@ -296,6 +296,7 @@ def all_buildings() -> str:
 @operator_required
 def add_buildings(community_id: int) -> ResponseReturnValue:
     """What is missing of a list."""
+    buildings.community(g.session, account_id=account().id, community_id=community_id)
     form = read_form(BuildingsForm)
     if form.data is not None:
         try:

@@ -1,6 +1,7 @@
 """公告 for owners: what is up for them, with what they have not opened yet marked. Guests read what is for everybody.
 
-Opening a notice counts as reading it, once for each person; a snapshot visitor and a guest are nobody who could.
+An opened page says by itself, once it is there, that this person has read the notice: looking writes nothing down, and
+whatever fetches pages ahead reads nothing. A snapshot visitor and a guest are nobody who could have read.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from flask_babel import gettext as _
 
 from community.notices import homes, reading, writing
 from core.errors import NotFound
-from web.auth.access import owner_or_guest
+from web.auth.access import owner_or_guest, owner_required
 from web.context import current_runtime, now
 from web.owner import queries
 from web.query import Id, Query, read_query
@@ -55,12 +56,20 @@ def show_all() -> str:
 @blueprint.get("/<int:notice_id>")
 @owner_or_guest
 def show(notice_id: int) -> str:
-    """One notice; whoever is somebody has read it by that."""
+    """One notice."""
     me = _me()
     notice = reading.one(g.session, notice_id=notice_id, follower_id=me, now=now())
-    if me is not None:
-        reading.note_opened(g.session, notice_id=notice_id, follower_id=me, now=now())
-    return render_template("owner/notice.html", notice=notice)
+    return render_template("owner/notice.html", notice=notice, is_unread=me is not None and not notice.is_read)
+
+
+@blueprint.post("/<int:notice_id>/read")
+@owner_required
+def read(notice_id: int) -> ResponseReturnValue:
+    """This person has it before them; the first time counts."""
+    me = g.owner.follower_id
+    reading.one(g.session, notice_id=notice_id, follower_id=me, now=now())
+    reading.note_opened(g.session, notice_id=notice_id, follower_id=me, now=now())
+    return "", 204
 
 
 @blueprint.get("/pictures/<public_id>.jpg")

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from campaigns.coupons.models import CouponTemplate
 from core.errors import NotFound
+from merchants import positions
 from merchants.models import Community, Merchant, OfficialAccount, Picture
 
 
@@ -26,6 +27,8 @@ class Shop:
     phone: str
     picture: str | None
     community_name: str
+    position: str
+    """latitude,longitude; empty where nobody told."""
 
 
 def shop(session: Session, shop_id: int) -> Shop:
@@ -33,7 +36,7 @@ def shop(session: Session, shop_id: int) -> Shop:
     row = session.execute(
         select(
             Merchant.id, Merchant.name, Merchant.kind, Merchant.intro, Merchant.address, Merchant.hours,
-            Merchant.public_phone, Picture.public_id, Community.name,
+            Merchant.public_phone, Picture.public_id, Community.name, Merchant.latitude, Merchant.longitude,
         )
         .join(Community, Community.id == Merchant.community_id)
         .outerjoin(Picture, Picture.id == Merchant.picture_id)
@@ -41,7 +44,7 @@ def shop(session: Session, shop_id: int) -> Shop:
     ).one_or_none()  # fmt: skip
     if row is None:
         raise NotFound("没有找到这家店，它可能暂停营业了。")
-    return Shop(*row)
+    return Shop(*row[:9], positions.written(row[9], row[10]))
 
 
 def account_id(session: Session, *, app_id: str) -> int:

@@ -18,6 +18,7 @@ from web.site import queries as doors
 blueprint = Blueprint("owner_shops", __name__, url_prefix="/m/shops")
 
 PAGE = 30
+MARKER = "https://apis.map.qq.com/uri/v1/marker"
 MAP = "https://apis.map.qq.com/uri/v1/search"
 
 
@@ -66,5 +67,7 @@ def show(shop_id: int) -> str:
 
 
 def map_of(shop: queries.Shop) -> str:
-    """Where Tencent's map looks for the shop."""
+    """Where Tencent's map shows the shop, or looks for it."""
+    if shop.position:
+        return f"{MARKER}?{urlencode({'marker': f'coord:{shop.position};title:{shop.name}', 'referer': 'quanma'})}"
     return f"{MAP}?{urlencode({'keyword': f'{shop.name} {shop.address}', 'referer': 'quanma'})}"

@@ -86,7 +86,7 @@
   // ---- uploads: at once, with a bar, and with the server's own words when it says no ----
 
   for (const box of document.querySelectorAll("[data-upload]")) {
-    const [id, file] = [box.querySelector("input[name=picture]"), box.querySelector("input[type=file]")];
+    const [id, file] = [box.querySelector("input[type=hidden]"), box.querySelector("input[type=file]")];
     const [shown, bar, remove] = [box.querySelector("img"), box.querySelector("progress"), box.querySelector("[data-remove-picture]")];
     const problem = box.querySelector(".invalid-feedback");
 

@@ -110,7 +110,7 @@
   // ---- what follows from what is shown: the open row, the title, what was read ----
 
   const plainTitle = document.title.replace(/^\(\d+\) /, "");
-  let seenUnread = "";
+  let seenUpTo = "";
   function dress() {
     for (const link of document.querySelectorAll("[data-part=rows] a")) {
       if (link.pathname === location.pathname) link.setAttribute("aria-current", "true");
@@ -124,11 +124,11 @@
       }
     }
     const state = document.querySelector("[data-unread]");
-    if (!state || document.hidden || state.dataset.unread === seenUnread) return;
-    seenUnread = state.dataset.unread;
-    if (seenUnread === "0") return;
-    fetch(state.dataset.seen, { method: "POST", headers: { "X-CSRFToken": token(), Accept: "application/json" } })
-      .then(() => { seenUnread = ""; }, () => { seenUnread = ""; });
+    if (!state || document.hidden || state.dataset.unread === "0" || state.dataset.newest === seenUpTo) return;
+    seenUpTo = state.dataset.newest;
+    const upTo = new URLSearchParams({ up_to: state.dataset.newest });
+    fetch(state.dataset.seen, { method: "POST", body: upTo, headers: { "X-CSRFToken": token(), Accept: "application/json" } })
+      .catch(() => { seenUpTo = ""; });
   }
   document.addEventListener("visibilitychange", dress);
   dress();

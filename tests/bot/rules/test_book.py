@@ -43,7 +43,13 @@ def keep(
     session.flush()
     session.add(
         ReplyRuleVersion(
-            rule_id=rule.id, merchant_id=merchant_id, patterns=ADDRESS, answers=answers(*says), review=review
+            rule_id=rule.id,
+            merchant_id=merchant_id,
+            patterns=ADDRESS,
+            answers=answers(*says),
+            review=review,
+            reviewed_by=1,
+            reviewed_at=session.execute(text("SELECT app_now()")).scalar_one(),
         )
     )
     session.flush()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from bot.rules import hours, porting, reading, writing
 from bot.rules.content import Answer
 from bot.rules.matching import DAY, Hours, Mode, Pattern, Span
+from core import sheets
 from core.database import Role
 from core.errors import Invalid
 from tests.bot.rules.desk import HOSTS, author, create, draft
@@ -72,7 +73,7 @@ def test_rules_come_back_as_they_went_out(street: Neighbourhood, tea: int) -> No
     assert table(street, noodles) == written
     with street.runtime.transaction(Role.MERCHANT, merchant_id=noodles) as session:
         kept = {one.rule.name: one for one in reading.listed(session, noodles, now=street.now)}
-        assert next(one.text for one in kept["地址"].newest.answers) == "=八个八，\n“小写”"
+        assert kept["地址"].newest.answers[0].text == "=八个八，\n“小写”"
         assert kept["地址"].newest.answers[1] == card
         assert not kept["地址"].rule.is_on
         assert all(one.speaking is None and one.waiting is not None for one in kept.values())
@@ -89,7 +90,7 @@ def test_a_table_from_a_chinese_spreadsheet_is_understood(street: Neighbourhood,
 
 
 def test_the_example_is_a_table_that_can_be_brought_in(street: Neighbourhood, tea: int) -> None:
-    assert bring_in(street, tea, "".join(porting.example())) == 2
+    assert bring_in(street, tea, "".join(sheets.csv_text(porting.HEADS, porting.EXAMPLES))) == 2
 
 
 def test_a_wrong_line_leaves_everything_out_and_is_named(street: Neighbourhood, tea: int) -> None:
