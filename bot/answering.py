@@ -220,7 +220,7 @@ class Turn:
         """The merchant one talks to; of somebody who talks to nobody, the only shop it can be."""
         if self.answer.merchant_id is None and not self.now.has_left and not self._is_asked:
             likely = context.may_be_meant(self.now.known, self.now.shops)
-            if len(likely) == 1 and not is_small_talk(self.said):
+            if len(likely) == 1 and not is_small_talk(self.said) and not self._is_nearly_something:
                 self._choose(Choice(likely[0].merchant_id, By.ONLY))
         if self.answer.merchant_id is None:
             return False
@@ -229,8 +229,11 @@ class Turn:
 
     def by_rule(self) -> bool:
         """The rules of the merchant one talks to, then those of the platform."""
+        return self.by_rule_of(self.answer.merchant_id) or self.by_rule_of(None)
+
+    def by_rule_of(self, merchant_id: int | None) -> bool:
         asked = matching.Question(self.said.kind, self.said.text, self.said.menu_key, self.said.at)
-        rule = matching.winner(self.now.book.rules_for(self.answer.merchant_id), asked)
+        rule = matching.winner(self.now.book.rules.get(merchant_id, ()), asked)
         if rule is None:
             return False
         self.answer.rule = rule
@@ -272,7 +275,7 @@ class Turn:
             and not is_small_talk(self.said)
             and not is_unreadable(self.said)
         )
-        if not is_for_a_shop or self.now.has_left:
+        if not is_for_a_shop or self.now.has_left or self._is_nearly_something:
             return False
         if self._is_asked and self.now.question is not None:
             self.answer.question = self.now.question.keeping(self.said.inbox_id)
@@ -294,6 +297,12 @@ class Turn:
             return self._say(Answered.TALK)
         name = context.shown(self.now.shops.names[self.answer.merchant_id])
         return self._say(Answered.TALK, f"已经转给 {name} 的人，看到就回您。要补充什么，直接发在这里。")
+
+    @property
+    def _is_nearly_something(self) -> bool:
+        """Whether it is a known word or a shop's name but for a slip: then that is asked first."""
+        words = self.said.text
+        return bool(words) and (own_words.nearest(words) or self.now.shops.nearest(plain(words))) is not None
 
     @property
     def _is_asked(self) -> bool:
@@ -420,10 +429,32 @@ def _decide_on_words(turn: Turn, *, has_keyword: bool) -> None:
     if has_keyword:
         turn.answer.by = Answered.KEYWORD
         return
-    with_shop = turn.answer.merchant_id is not None
-    if with_shop and turn.by_desk():
+    merchant_id = turn.answer.merchant_id
+    # Who wants a person of a shop's gets one, unless the shop has another answer; the platform's own come after that.
+    if merchant_id is not None and (turn.by_rule_of(merchant_id) or turn.by_desk()):
         return
-    _ = turn.by_rule() or turn.by_desk() or turn.by_people() or turn.by_asking() or turn.by_line()
+    _ = turn.by_rule_of(None) or turn.by_desk() or turn.by_people() or turn.by_asking() or turn.by_line()
+
+
+def is_reserved(text: str, *, is_with_shop: bool) -> bool:
+    """Whether the account answers a text itself, in a conversation with a shop or in nobody's: no rule hears of it."""
+    alone = () if is_with_shop else own_words.HELP_ALONE
+    return (
+        own_words.is_one(text)
+        or own_words.is_among(text, (*own_words.HELP, *alone))
+        or lookups.wanted_in(text, shops=NO_SHOPS, is_with_shop=is_with_shop) is not None
+        or _is_about_whom(text, is_with_shop=is_with_shop)
+    )
+
+
+def _is_about_whom(text: str, *, is_with_shop: bool) -> bool:
+    if is_with_shop:
+        return plain(text) in context.TO_PLATFORM | context.TO_CHOOSE
+    return context.meant_by(text, known=(), shops=NO_SHOPS) is not None
+
+
+NO_SHOPS: Final = Shops()
+"""Names of shops are not looked at: they come and go."""
 
 
 def _late(answer: Answer) -> Answer:

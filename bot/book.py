@@ -32,11 +32,6 @@ class Book:
     rules: Mapping[int | None, tuple[Rule, ...]] = field(default_factory=dict)
     desks: Mapping[int, Desk] = field(default_factory=dict)
 
-    def rules_for(self, merchant_id: int | None) -> tuple[Rule, ...]:
-        """The rules that may answer in a merchant's conversation, or (None) in the platform's."""
-        own = () if merchant_id is None else self.rules.get(merchant_id, ())
-        return (*own, *self.rules.get(None, ()))
-
     def desk(self, merchant_id: int) -> Desk:
         return self.desks.get(merchant_id, desks.PLAIN)
 

@@ -40,7 +40,7 @@ _CALLED: Final = re.compile(
     r"|(?:和|跟|同|与)(?P<with>.+?)(?:聊天|聊聊|聊一聊|聊一下|聊|说话|说))"
 )
 _NUMBER: Final = re.compile(
-    r"(?:请?回复)?(?:我)?(?:要|想)?(?:选择|选|找|是|就)?第?(?:(?P<digits>[0-9]{1,3})|(?P<word>[一二三四五六七八九十两])"
+    r"(?:请?回复)?(?:我?(?:要|想)?(?:选择|选|找)|我?(?:要|想)(?=第|[0-9]{1,2}$)|是|就)?第?(?:(?P<digits>[0-9]{1,3})|(?P<word>[一二三四五六七八九十两])"
     r"(?=第|家|号|个|店|$|吧))[家号个店]?(?:店|吧|的)?"
 )
 _NUMERALS: Final = {"两": 2} | {word: number for number, word in enumerate("一二三四五六七八九十", start=1)}
@@ -93,8 +93,8 @@ class Question:
     enquiry_id: int | None = None
 
     def is_open(self, at: datetime) -> bool:
-        """Whether something said at that moment may answer it."""
-        return self.asked_at <= at < self.expires_at
+        """Whether something said at that moment, which the platform tells in whole seconds, may answer it."""
+        return self.asked_at.replace(microsecond=0) <= at < self.expires_at
 
     @classmethod
     def which(cls, options: Sequence[Shop], *, at: datetime, inbox_ids: Sequence[int] = ()) -> Question:

@@ -28,8 +28,8 @@ KNOWN: Final = (
 
 
 def is_one(text: str) -> bool:
-    """Whether a message is one of those that are answered whoever one talks to."""
-    return any(is_among(text, words) for words in (ERASES, PRIVACY, DESK, HELP))
+    """Whether a message is one of those about one's own data and sign-ins."""
+    return any(is_among(text, words) for words in (ERASES, PRIVACY, DESK))
 
 
 def is_among(text: str, words: tuple[str, ...]) -> bool:

@@ -96,8 +96,8 @@ def test_nothing_is_found_of_who_asked_to_be_forgotten(
     canaries = (openid, phone, SECRET_WORDS)
     assert [set(hits(runtime, canary)) for canary in canaries] == [
         {"follower.openid", "dead_letter.body"},
-        {"inbox_event.body", "dead_letter.body"},
-        {"inbox_event.body", "fan.note", "fan_tag.tag"},
+        {"inbox_event.body", "talk_message.content", "talk.preview", "dead_letter.body"},
+        {"inbox_event.body", "talk_message.content", "talk.preview", "fan.note", "fan_tag.tag"},
     ]
     inbox.receive([wrote(openid, street.now, ERASE_WORDS)])
     run(runtime)

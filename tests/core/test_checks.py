@@ -273,6 +273,19 @@ PLANTS: dict[str, tuple[str, str]] = {
            FROM attribution WHERE source = 'event' LIMIT 1""",
     ),
     "ev14_times_are_believable": ("", "UPDATE inbox_event SET event_at = received_at + interval '1 day'"),
+    "cx01_choices_are_their_own": (
+        "",
+        """INSERT INTO context_choice (inbox_id, follower_id, merchant_id, at, by)
+           SELECT id, follower_id, (SELECT min(id) FROM merchant), event_at + interval '1 second', 'name'
+           FROM inbox_event WHERE kind = 'text'""",
+    ),
+    "cx02_questions_end": (
+        "",
+        """INSERT INTO pending_question (follower_id, kind, asked_at, expires_at, put_at)
+           SELECT id, 'merchant', at, at + interval '12 hours', at
+           FROM follower, LATERAL (SELECT app_now() - interval '50 days' AS at) long_ago""",
+    ),
+    "cx03_answers_have_an_author": ("", "UPDATE inbox_event SET answered_by = 'none' WHERE reply IS NOT NULL"),
     "fa02_gone_means_erased": ("", "UPDATE follower SET erase_due_at = app_now() - interval '2 hours'"),
     "fa02_nothing_left_of_the_erased": ("", "UPDATE follower SET erased_at = app_now(), openid = NULL"),
     "fa08_numbers_differ": ("", "UPDATE fan SET number = 'SAME' || follower_id"),

@@ -32,7 +32,7 @@ from merchants import pictures
 from tests.bot.talks.conftest import Shop, open_shop
 from tests.community import Neighbourhood, new_openid, unsubscribed
 from tests.conftest import Sandbox, advance, wait_until
-from tests.coupons import live_template
+from tests.couponing import live_template
 from wechat.client import WeChatClient
 from wechat.replies import Reply
 from worker import HANDLERS
