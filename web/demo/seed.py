@@ -20,6 +20,8 @@ import worker
 from bot import erasers, parser
 from bot.events import Event
 from bot.inbox import Inbox
+from bot.menus import publishing as menus
+from bot.menus.buttons import Button
 from bot.models import DeadLetter
 from core import audit, jobs, outbox
 from core.clock import business_day, month_of
@@ -313,7 +315,19 @@ class _Seeding:
         )
 
     def _make_menu(self) -> None:
-        self._client.create_menu({"button": [{"type": "view", "name": "身边商户", "url": self._front_page}]})
+        with self._runtime.transaction(Role.PLATFORM) as session:
+            account_id = merchants.ensure_account(session, self._runtime.settings)
+        mine = [Button(words, type="click", key=f"words:{words}") for words in ("优惠券", "积分", "会员卡")]
+        buttons = (
+            Button("身边商户", type="view", url=self._front_page),
+            Button("我的", subs=(*mine, Button("我的数据", type="click", key="words:我的数据"))),
+            Button("帮助", type="click", key="words:帮助"),
+        )
+        outcome = menus.publish(
+            self._runtime, account_id=account_id, buttons=buttons, staff_id=None, note="演示社区的菜单"
+        )
+        if outcome.error is not None:
+            raise outcome.error
 
     @property
     def _front_page(self) -> str:
