@@ -7,7 +7,7 @@ import click
 
 from benchmarks.machine import describe
 
-ALL = ("callback", "conversation", "day", "broadcasts", "coupons", "points", "posters", "traffic")
+ALL = ("callback", "conversation", "day", "inbox", "broadcasts", "coupons", "points", "posters", "traffic")
 
 
 @click.command()

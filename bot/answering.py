@@ -436,18 +436,25 @@ def _decide_on_words(turn: Turn, *, has_keyword: bool) -> None:
     _ = turn.by_rule_of(None) or turn.by_desk() or turn.by_people() or turn.by_asking() or turn.by_line()
 
 
-def is_reserved(text: str) -> bool:
-    """Whether the account answers a text itself, even in a conversation with a shop: no rule ever hears of it."""
-    said = plain(text)
+def is_reserved(text: str, *, is_with_shop: bool) -> bool:
+    """Whether the account answers a text itself, in a conversation with a shop or in nobody's: no rule hears of it."""
+    alone = () if is_with_shop else own_words.HELP_ALONE
     return (
         own_words.is_one(text)
-        or said in own_words.HELP
-        or said in context.TO_PLATFORM | context.TO_CHOOSE
-        or lookups.wanted_in(text, shops=NO_SHOPS, is_with_shop=True) is not None
+        or own_words.is_among(text, (*own_words.HELP, *alone))
+        or lookups.wanted_in(text, shops=NO_SHOPS, is_with_shop=is_with_shop) is not None
+        or _is_about_whom(text, is_with_shop=is_with_shop)
     )
 
 
+def _is_about_whom(text: str, *, is_with_shop: bool) -> bool:
+    if is_with_shop:
+        return plain(text) in context.TO_PLATFORM | context.TO_CHOOSE
+    return context.meant_by(text, known=(), shops=NO_SHOPS) is not None
+
+
 NO_SHOPS: Final = Shops()
+"""Names of shops are not looked at: they come and go."""
 
 
 def _late(answer: Answer) -> Answer:

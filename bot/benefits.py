@@ -21,7 +21,7 @@ from bot.events import Event, TextMessage
 from campaigns.broadcasts import mute, offers
 from campaigns.broadcasts.mute import Shop
 from campaigns.broadcasts.spelling import plain
-from campaigns.coupons import giving, validity
+from campaigns.coupons import giving, validity, wallet
 from campaigns.coupons.models import Channel
 from campaigns.points import ledger, rules
 from campaigns.points.rules import CheckedIn, NoCheckIn
@@ -213,18 +213,17 @@ class _Chat:
         return f'<a href="{self.public_url}{path}">{words}</a>'
 
     def coupons(self, one: Asked) -> str:
-        rows = self.session.execute(
-            _COUPONS, {"follower_id": one.follower_id, "now": one.at, "most": MOST_COUPONS}
-        ).all()
-        if not rows:
+        found = wallet.coupons_of(self.session, follower_id=one.follower_id, now=one.at)
+        held = [coupon for coupon in found if coupon.state in wallet.LIVE]
+        if not held:
             return f"您还没有优惠券。到店里扫一扫码，或者看看附近的店：{self.link('/m/shops', '附近的店')}"
         lines = [
-            f"{number}. {_plain(row.merchant)}“{_plain(row.name)}”，"
-            f"{validity.period_line(row.valid_from, row.valid_to)}"
-            f"{f'，还能用 {row.uses_left} 次' if row.uses > 1 else ''}"
-            for number, row in enumerate(rows[:MOST_COUPONS], start=1)
+            f"{number}. {_plain(coupon.merchant_name)}“{_plain(coupon.name)}”，"
+            f"{validity.period_line(coupon.valid_from, coupon.valid_to)}"
+            f"{f'，还能用 {coupon.uses_left} 次' if coupon.uses > 1 else ''}"
+            for number, coupon in enumerate(held[:MOST_COUPONS], start=1)
         ]
-        more = f"（共 {rows[0].many} 张，先到期的在前）" if rows[0].many > len(lines) else ""
+        more = f"（共 {len(held)} 张，先到期的在前）" if len(held) > len(lines) else ""
         return f"您的优惠券{more}：\n" + "\n".join(lines) + f"\n{self.link('/m/coupons', '打开我的优惠券')}"
 
     def points(self, one: Asked) -> str:
@@ -323,13 +322,6 @@ def _plain(name: str) -> str:
 
 
 _NO_MARKUP: Final = str.maketrans("<>", "〈〉")
-_COUPONS: Final = text("""
-    SELECT m.name AS merchant, t.name, c.valid_from, c.valid_to, c.uses, c.uses_left, count(*) OVER () AS many
-    FROM coupon c
-    JOIN coupon_template t ON t.id = c.template_id
-    JOIN merchant m ON m.id = c.merchant_id
-    WHERE c.follower_id = :follower_id AND c.state IN ('issued', 'reserved') AND c.valid_to > :now
-    ORDER BY c.valid_to, c.id LIMIT :most""")
 _OPEN_FOR_CHECK_IN: Final = text("""
     SELECT merchant_id FROM points_rule WHERE trigger = 'check_in' AND is_on AND merchant_id = ANY(:shops)""")
 _TEMPLATE: Final = text("""

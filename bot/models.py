@@ -43,6 +43,8 @@ class InboxEvent(Base):
         UniqueConstraint("account_id", "dedupe_key", "month"),
         Index("ix_inbox_event_follower_id_event_at", "follower_id", "event_at"),
         Index("ix_inbox_event_body", "received_at", postgresql_where=text("body IS NOT NULL")),
+        Index("ix_inbox_event_answered", "event_at", "answered_by", postgresql_where=text("answered_by <> 'none'")),
+        Index("ix_inbox_event_unanswered", "event_at", postgresql_where=text("answered_by = 'line'")),
         Index("ix_inbox_event_rule_id", "rule_id", "event_at", postgresql_where=text("rule_id IS NOT NULL")),
         CheckConstraint("rule_id IS NULL OR answered_by = 'rule'", name="rule"),
         {"postgresql_partition_by": "RANGE (month)"},

@@ -107,6 +107,13 @@ _RULES: Final = {
             WHERE n.id = old.notice_id)
         DELETE FROM notice_read r USING old
         WHERE r.notice_id = old.notice_id AND r.follower_id = old.follower_id""",
+    "the callback's minutes": """
+        DELETE FROM callback_minute
+        WHERE minute IN (SELECT minute FROM callback_minute WHERE minute < :texts LIMIT :most)""",
+    "the callback's failures": """
+        DELETE FROM callback_failure
+        WHERE (minute, status, reason, detail) IN (
+            SELECT minute, status, reason, detail FROM callback_failure WHERE minute < :texts LIMIT :most)""",
     # Their files go with them.
     "long jobs": """
         DELETE FROM long_job

@@ -35,6 +35,7 @@ MODEL_MODULES = (
     "bot.rules.models",
     "bot.talks.models",
     "bot.menus.models",
+    "bot.callbacks",
 )
 MIGRATIONS = Path(__file__).resolve().parent.parent / "migrations"
 ONE_AT_A_TIME = 7_071_001

@@ -26,6 +26,11 @@ log = structlog.get_logger(__name__)
 class NotStored(Exception):
     """The event is not known to be stored: the platform has to send it again."""
 
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
 
 @dataclass(slots=True, eq=False)
 class _Waiting:
@@ -58,7 +63,7 @@ class Batches:
         An event that was taken in is applied even if nobody waits for its reply any more.
         """
         if len(self._waiting) >= self._most_waiting:
-            raise NotStored("too many events are waiting")
+            raise NotStored("busy")
         # Somebody without a name (a job result) still must not meet a repetition of the same event.
         person = event.openid or event.dedupe_key
         one = _Waiting(event, person, self._loop.time(), self._loop.create_future())
@@ -150,18 +155,18 @@ class Batches:
         except Exception:
             log.warning("a batch failed; its events are tried one by one", events=len(batch), exc_info=True)
         # Those whose sender has been told to come again are left out: while the database is down they would pile up.
-        return [NotStored("too late") if one.is_late else self._apply_alone(one) for one in batch]
+        return [NotStored("late") if one.is_late else self._apply_alone(one) for one in batch]
 
     def _apply_alone(self, one: _Waiting) -> str | NotStored | None:
         try:
             [reply] = self._inbox.receive([one.event])
-        except Exception:
+        except Exception as error:
             log.exception("an event could not be stored", kind=one.event.kind)
-            return NotStored("the inbox failed")
+            return NotStored("inbox", type(error).__name__)
         return reply
 
 
 def _give_up(one: _Waiting) -> None:
     one.is_late = True
     if not one.reply.done():
-        one.reply.set_exception(NotStored("too late"))
+        one.reply.set_exception(NotStored("late"))

@@ -8,7 +8,7 @@ theirs is parsed (EV-12).
 import re
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from http import HTTPMethod
 from typing import Protocol
@@ -62,17 +62,29 @@ class Answer:
     status: int
     body: bytes = b""
     headers: tuple[tuple[str, str], ...] = HEADERS
+    reason: str = field(default="", compare=False)
+    """Why it is no plain success; for the operator, never sent."""
+    detail: str = field(default="", compare=False)
 
 
 SUCCESS = Answer(200, b"success")
-FORBIDDEN = Answer(403)
-STALE = Answer(403)
+FORBIDDEN = Answer(403, reason="signature")
+SEALED_OTHERWISE = Answer(403, reason="sealed")
+STALE = Answer(403, reason="stale")
 """Looks like any other refusal; tells the caller that the signature was right and only the time was not."""
-NOT_ALLOWED = Answer(405, headers=(*HEADERS, ("allow", "GET, POST")))
-TOO_LARGE = Answer(413)
-UNSUPPORTED = Answer(415)
-UNAVAILABLE = Answer(503, headers=(*HEADERS, ("retry-after", "1")))
-"""Our own failure: the platform sends again."""
+NOT_ALLOWED = Answer(405, headers=(*HEADERS, ("allow", "GET, POST")), reason="method")
+TOO_LARGE = Answer(413, reason="too_large")
+UNSUPPORTED = Answer(415, reason="encoding")
+
+
+def unavailable(reason: str, detail: str = "") -> Answer:
+    """Our own failure: the platform sends again."""
+    return Answer(503, headers=(*HEADERS, ("retry-after", "1")), reason=reason, detail=detail)
+
+
+def unusable(reason: str) -> Answer:
+    """The platform hears `success`, for sending it again would not help."""
+    return Answer(200, b"success", reason="unusable", detail=reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,9 +148,9 @@ class CallbackEdge:
         if len(body) > MOST_BYTES:
             return TOO_LARGE
         if not self._cryptos:
-            return Delivery(body, None) if signed.encrypt_type == "raw" and body.strip() else FORBIDDEN
+            return Delivery(body, None) if signed.encrypt_type == "raw" and body.strip() else SEALED_OTHERWISE
         if signed.encrypt_type != "aes" or _SIGNATURE.fullmatch(signed.msg_signature) is None:
-            return FORBIDDEN
+            return SEALED_OTHERWISE
         for candidate in _ENCRYPT.findall(body)[:_MOST_IMITATIONS]:
             encrypt = candidate.decode()
             if is_signed(signed.msg_signature, self._token, signed.timestamp, signed.nonce, encrypt):
@@ -152,7 +164,7 @@ class CallbackEdge:
             except Unauthentic as refusal:
                 if refusal.reason is Reason.FOREIGN_APP_ID:
                     log.error("a delivery was sealed for another app id")
-        return FORBIDDEN
+        return SEALED_OTHERWISE
 
     def parse(self, delivery: Delivery) -> Event:
         """The event in a delivery; raises `Unusable`."""
@@ -199,14 +211,14 @@ def _signed(parameters: dict[str, str]) -> Signed:
 
 
 def bury(inbox: Receiver, delivery: Delivery, reason: str) -> Answer:
-    """Keep what cannot be used. The platform hears `success`, for sending it again would not help."""
+    """Keep what cannot be used."""
     log.warning("a delivery could not be used", reason=reason)
     try:
         inbox.bury(delivery.xml, reason)
-    except Exception:
+    except Exception as error:
         log.exception("a delivery that could not be used could not be kept either")
-        return UNAVAILABLE
-    return SUCCESS
+        return unavailable("dead_letter", type(error).__name__)
+    return unusable(reason)
 
 
 def create_callback(edge: CallbackEdge, inbox: Receiver) -> Blueprint:
@@ -245,7 +257,7 @@ def _answer(edge: CallbackEdge, inbox: Receiver) -> Answer:
         return bury(inbox, delivery, flaw.reason)
     try:
         [reply] = inbox.receive([event])
-    except Exception:
+    except Exception as error:
         log.exception("an event could not be stored", kind=event.kind)
-        return UNAVAILABLE
+        return unavailable("inbox", type(error).__name__)
     return edge.seal(delivery, reply)

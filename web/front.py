@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from bot import callbacks
 from bot.inbox import Inbox
 from bot.parser import Unusable
 from bot.periodic import note_alive
@@ -29,6 +30,7 @@ from web import callback
 from web.batches import Batches, NotStored
 from web.callback import Answer, CallbackEdge, Delivery, Receiver
 from web.forward import Pages, Receive, Scope, Send
+from web.pulse import EVERY_S, Minutes, Pulse
 from web.serve import PAGES_SOCKET_VARIABLE
 
 ANSWER_WITHIN_S = 4.5
@@ -50,6 +52,8 @@ class House:
     pages_socket: str
     note_alive: Callable[[], None] = lambda: None
     """Says every few seconds that events can arrive; after a silence the platform's list makes up for the lost ones."""
+    keep_pulse: Callable[[Minutes], None] = lambda minutes: None  # noqa: ARG005
+    """Writes down what the callback answered; may fail."""
 
 
 @contextlib.contextmanager
@@ -65,6 +69,10 @@ def _house() -> Iterator[House]:
             with runtime.transaction(Role.PLATFORM) as session:
                 note_alive(session, now, who="web")
 
+        def keep_pulse(minutes: Minutes) -> None:
+            with runtime.transaction(Role.PLATFORM) as session:
+                callbacks.keep(session, minutes)
+
         # A new clock for each reading: another one's cache would hide that the sandbox has moved on.
         yield House(
             settings=settings,
@@ -72,6 +80,7 @@ def _house() -> Iterator[House]:
             read_clock=lambda: Clock(runtime.database).now(),
             pages_socket=os.environ.get(PAGES_SOCKET_VARIABLE, ""),
             note_alive=note_that_events_can_arrive,
+            keep_pulse=keep_pulse,
         )
         runtime.database.dispose()
 
@@ -124,6 +133,7 @@ class _Open:
         self._clock = _SteadyClock(house.read_clock)
         self._edge = CallbackEdge(house.settings, self._clock.now)
         self._batches = Batches(house.inbox)
+        self._pulse = Pulse(self._clock.now, house.keep_pulse)
         self._pages = Pages(
             house.pages_socket,
             scheme=urlsplit(house.settings.public_url).scheme,
@@ -133,6 +143,7 @@ class _Open:
         self._tasks = [
             asyncio.create_task(self._clock.keep()),
             asyncio.create_task(_again_and_again(house.note_alive)),
+            asyncio.create_task(_beat(self._pulse)),
         ]
 
     async def start(self) -> None:
@@ -142,20 +153,23 @@ class _Open:
         for task in self._tasks:
             task.cancel()
         await self._batches.close()
+        await asyncio.to_thread(self._pulse.flush)
         await self._pages.close()
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] != callback.PATH:
             await self._pages.forward(scope, receive, send)
             return
+        began = self._loop.time()
         answer = await self._answer(scope, receive)
+        self._pulse.note(answer, self._loop.time() - began)
         await send({"type": "http.response.start", "status": answer.status, "headers": _encoded(answer.headers)})
         await send({"type": "http.response.body", "body": answer.body})
 
     async def _answer(self, scope: Scope, receive: Receive) -> Answer:
         deadline = self._loop.time() + ANSWER_WITHIN_S
         if not self._clock.is_known:
-            return callback.UNAVAILABLE
+            return callback.unavailable("clock")
         delivery = await self._opened(scope, receive, deadline)
         if isinstance(delivery, Answer):
             return delivery
@@ -165,8 +179,8 @@ class _Open:
             return await self._bury(delivery.xml, flaw.reason, deadline)
         try:
             reply = await self._batches.receive(event, deadline=deadline)
-        except NotStored:
-            return callback.UNAVAILABLE
+        except NotStored as failure:
+            return callback.unavailable(failure.reason, failure.detail)
         return self._edge.seal(delivery, reply)
 
     async def _opened(self, scope: Scope, receive: Receive, deadline: float) -> Answer | Delivery:
@@ -183,7 +197,7 @@ class _Open:
             async with asyncio.timeout_at(deadline):
                 body = await _body(scope, receive)
         except TimeoutError:
-            return callback.UNAVAILABLE
+            return callback.unavailable("slow_body")
         return self._edge.open(signed, body)
 
     def _screen(self, scope: Scope) -> Answer | callback.Signed:
@@ -201,10 +215,10 @@ class _Open:
         log.warning("a delivery could not be used", reason=reason)
         try:
             await self._batches.bury(xml, reason, deadline=deadline)
-        except Exception:
+        except Exception as error:
             log.exception("a delivery that could not be used could not be kept either")
-            return callback.UNAVAILABLE
-        return callback.SUCCESS
+            return callback.unavailable("dead_letter", type(error).__name__)
+        return callback.unusable(reason)
 
 
 async def _again_and_again(note_alive: Callable[[], None]) -> None:
@@ -214,6 +228,12 @@ async def _again_and_again(note_alive: Callable[[], None]) -> None:
         except Exception as error:
             log.warning("nobody could be told that events can arrive", error=type(error).__name__)
         await asyncio.sleep(ALIVE_EVERY_S)
+
+
+async def _beat(pulse: Pulse) -> None:
+    while True:
+        await asyncio.sleep(EVERY_S)
+        await asyncio.to_thread(pulse.flush)
 
 
 async def _body(scope: Scope, receive: Receive) -> bytes:

@@ -88,6 +88,7 @@ def operator_menu() -> tuple[Group, ...]:
                 Entry(_("最新事件"), "activity", "/operator/events"),
                 Entry(_("自动回复"), "message-circle", "/operator/reply-rules"),
                 Entry(_("粉丝归属"), "users", "/operator/followers"),
+                Entry(_("对话观察"), "chart-bar", "/operator/conversation"),
                 Entry(_("公众号菜单"), "device-mobile", "/operator/menu"),
                 Entry(_("未识别扫码"), "help-circle", "/operator/unmatched"),
                 Entry(_("死信与发件箱"), "mailbox", "/operator/queues"),

@@ -16,7 +16,7 @@ from bot.rules import hours as written_hours
 from bot.rules import porting, reading, shadows, trial, writing
 from bot.rules.content import Answer, Content
 from bot.rules.matching import CLICK, OCCASIONS, TEXT, Mode, Pattern, Question
-from bot.rules.models import PRIORITIES, USUAL_PRIORITY
+from bot.rules.models import NAME_MAX, PRIORITIES, USUAL_PRIORITY
 from bot.rules.reading import Kept
 from bot.rules.writing import Author, Draft
 from core.clock import SHANGHAI
@@ -98,6 +98,12 @@ class ListQuery(Query):
     """Which rules."""
 
     q: Words = ""
+
+
+class NewQuery(Query):
+    """What the new rule is to hear: a question that nobody could answer."""
+
+    keyword: Words = ""
 
 
 class TrialQuery(Query):
@@ -223,7 +229,10 @@ def withdraw(room: Room, rule_id: int) -> ResponseReturnValue:
 
 
 def new(room: Room, form: Submission[Any] | None = None) -> str:
-    return form_page(room, None, form or blank(kind1="text", priority=USUAL_PRIORITY))
+    words = read_query(NewQuery).keyword
+    return form_page(
+        room, None, form or blank(kind1="text", priority=USUAL_PRIORITY, name=words[:NAME_MAX], contains=words)
+    )
 
 
 def create(room: Room) -> ResponseReturnValue:
@@ -283,7 +292,7 @@ def _say(room: Room, rule_id: int, *, waits: bool) -> None:
     """What came of it, and what is worth knowing about its words."""
     flash(_("已交给运营审批，通过后就会自动回答。") if waits else _("已保存，现在就生效。"), "good")
     kept = reading.one(g.session, room.merchant_id, rule_id, now=now())
-    for one in shadows.taken(g.session, kept.newest):
+    for one in shadows.taken(g.session, kept.newest, is_platform=room.merchant_id is None):
         if one.coupon:
             flash(_("“%(words)s”是优惠券“%(coupon)s”的口令：单发这个词是领券，不走这条规则。",
                     words=one.words, coupon=one.coupon), "wait")  # fmt: skip

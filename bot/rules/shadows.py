@@ -29,12 +29,13 @@ class Taken:
     coupon: str = ""
 
 
-def is_own(words: str) -> bool:
-    """Whether the account answers these words itself, whatever a rule says."""
+def is_own(words: str, *, is_platform: bool) -> bool:
+    """Whether the account answers these words itself, whatever a rule says: a merchant's rule, asked in a conversation
+    with that merchant, or the platform's."""
     said = words.strip()
     event = TextMessage(openid="", occurred_at=datetime(2026, 1, 1, tzinfo=UTC), dedupe_key="", fields={}, content=said)
     return (
-        answering.is_reserved(said)
+        answering.is_reserved(said, is_with_shop=not is_platform)
         or offers.are_wanted(said)
         or mute.wish_in(said) is not None
         or staff_links.number_in(event) is not None
@@ -48,8 +49,8 @@ def coupons_of(session: Session, words: Iterable[str]) -> dict[str, str]:
     return {row.keyword: row.name for row in rows}
 
 
-def taken(session: Session, content: Content) -> list[Taken]:
+def taken(session: Session, content: Content, *, is_platform: bool) -> list[Taken]:
     """The keywords of a rule that something else answers where they are written alone."""
     words = list(dict.fromkeys(one.words.translate(_WILD) for one in content.patterns))
     offered = coupons_of(session, words)
-    return [Taken(one, offered.get(one, "")) for one in words if one in offered or is_own(one)]
+    return [Taken(one, offered.get(one, "")) for one in words if one in offered or is_own(one, is_platform=is_platform)]

@@ -39,4 +39,4 @@ def ask(session: Session, merchant_id: int | None, question: Question) -> Verdic
         return Verdict(question, judged)
     said = question.text.strip()
     coupon = shadows.coupons_of(session, [said]).get(said, "") if said else ""
-    return Verdict(question, judged, is_own=shadows.is_own(said), coupon=coupon)
+    return Verdict(question, judged, is_own=shadows.is_own(said, is_platform=merchant_id is None), coupon=coupon)

@@ -261,12 +261,12 @@ def check_words(draft: Draft, *, is_platform: bool, hosts: frozenset[str], liste
     if draft.priority not in PRIORITIES:
         raise Invalid("优先级是 0 到 9。", field="priority")
     said = draft.content
-    patterns = check_patterns(said.patterns)
+    patterns = check_patterns(said.patterns, is_platform=is_platform)
     occasions = tuple(dict.fromkeys(_occasion(one, is_platform=is_platform) for one in said.occasions))
     if not patterns and not occasions:
         raise Invalid("请写关键词，或者选一种消息。", field="exact")
     if said.hands_over and is_platform:
-        raise Invalid("平台的规则不能转给店家。", field="hands_over")
+        raise Invalid("平台的规则不能转给店家。")
     if not said.answers and not said.hands_over:
         raise Invalid("请至少写一条回复。", field="text1")
     if len(said.answers) > MOST_ANSWERS:
@@ -275,7 +275,7 @@ def check_words(draft: Draft, *, is_platform: bool, hosts: frozenset[str], liste
     return replace(draft, name=name, content=Content(patterns, occasions, answers, said.hands_over))
 
 
-def check_patterns(patterns: Sequence[Pattern]) -> tuple[Pattern, ...]:
+def check_patterns(patterns: Sequence[Pattern], *, is_platform: bool) -> tuple[Pattern, ...]:
     """Each once, none too long, none empty, none a word that the account answers itself."""
     checked: dict[tuple[Mode, str], Pattern] = {}
     for one in patterns:
@@ -286,7 +286,7 @@ def check_patterns(patterns: Sequence[Pattern]) -> tuple[Pattern, ...]:
             continue
         if not pattern.says_something:
             raise Invalid("“%(words)s”里没有可以比较的字。", field=field, words=words)
-        if pattern.mode is Mode.EXACT and shadows.is_own(words):
+        if pattern.mode is Mode.EXACT and shadows.is_own(words, is_platform=is_platform):
             raise Invalid("“%(words)s”由公众号自己回答，不能当“完全相同”的关键词，请换一个。", field=field, words=words)
         checked.setdefault((pattern.mode, pattern.spelled), pattern)
     if len(checked) > MOST_PATTERNS:

@@ -521,6 +521,7 @@ def _give_back(session: Session, window_id: int) -> None:
 
 def _take_back(session: Session, call: _Call) -> None:
     """The platform was too busy to take it: it waits as before, and its place in the window is free."""
+    _take_back_question(session, call)
     planned = session.execute(
         text("""
             UPDATE talk_message SET state = :was, window_id = NULL, calling_at = NULL
@@ -529,6 +530,12 @@ def _take_back(session: Session, call: _Call) -> None:
     )
     if rows_changed(planned):
         _give_back(session, call.window_id)
+
+
+def _take_back_question(session: Session, call: _Call) -> None:
+    """What was not asked is not waited for; in the order of locks, since the fan may be writing."""
+    if call.enquiry_id is not None:
+        session.execute(text("SELECT 1 FROM follower WHERE id = :id FOR UPDATE"), {"id": call.follower_id})
         enquiries.take_back_question(session, call.enquiry_id)
 
 
@@ -547,7 +554,7 @@ def _record(session: Session, call: _Call, became: Outcome, errcode: int | None)
             {**mine, "state": AnswerState(became)},
         )
         return
-    enquiries.take_back_question(session, call.enquiry_id)
+    _take_back_question(session, call)
     if errcode in _CLOSED:
         session.execute(text("UPDATE message_window SET used = allowance WHERE inbox_id = :id"), {"id": call.window_id})
         waits = session.execute(

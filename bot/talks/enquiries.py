@@ -146,10 +146,8 @@ def ask(session: Session, *, talk_id: int, follower_id: int, now: datetime) -> i
     return None
 
 
-def take_back_question(session: Session, enquiry_id: int | None) -> None:
+def take_back_question(session: Session, enquiry_id: int) -> None:
     """The question was not put after all."""
-    if enquiry_id is None:
-        return
     session.execute(text("DELETE FROM pending_question WHERE enquiry_id = :id"), {"id": enquiry_id})
     session.execute(
         text("UPDATE enquiry SET asked_at = NULL WHERE id = :id AND satisfaction IS NULL"), {"id": enquiry_id}

@@ -135,7 +135,9 @@ class Talk(Base):
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
     merchant_id: Mapped[int] = mapped_column(ForeignKey("merchant.id"))
-    follower_id: Mapped[int] = mapped_column(ForeignKey("follower.id"))
+    follower_id: Mapped[int] = mapped_column(BigInteger)
+    """No foreign key: where a transaction changes a talk twice it would be checked anew, by a lock on the follower
+    whom the inbox holds while it waits for the talk."""
     number: Mapped[str] = mapped_column(Text, info=PLAIN)
     """What the merchant calls the fan (FA-8)."""
     state: Mapped[str] = mapped_column(Text, server_default=TalkState.ANSWERED, info=PLAIN)

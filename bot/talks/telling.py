@@ -46,4 +46,5 @@ def tell_of_waiting(session: Session, now: datetime) -> None:
             )
             notices.tell(session, merchant_id=row.merchant_id, news=news, now=now)
         told.append(row.id)
-    session.execute(text("UPDATE enquiry SET told_at = :now WHERE id = ANY(:ids)"), {"now": now, "ids": told})
+    if told:
+        session.execute(text("UPDATE enquiry SET told_at = :now WHERE id = ANY(:ids)"), {"now": now, "ids": told})

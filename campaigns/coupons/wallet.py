@@ -9,7 +9,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
 from campaigns.coupons import validity
-from campaigns.coupons.models import Channel, CouponState, CouponTemplate
+from campaigns.coupons.models import Channel, CouponState
 from campaigns.coupons.validity import Line, Refused
 from core.errors import NotFound, Phrase
 
@@ -62,10 +62,13 @@ class Held:
 
 _HELD: Final = """
     SELECT c.id, c.public_id, c.template_id, c.merchant_id, coalesce(m.name, '') AS merchant_name, c.state, c.uses,
-           c.uses_left, c.valid_from, c.valid_to, c.ended_at, c.channel, c.passed_from_id IS NOT NULL AS was_passed_on,
+           c.uses_left, c.valid_from AS held_from, c.valid_to AS held_to, c.ended_at, c.channel,
+           c.passed_from_id IS NOT NULL AS was_passed_on, t.name, t.kind, t.terms, t.picture_id, t.value_fen,
+           t.percent_off, t.min_spend_fen, t.valid_from, t.valid_to, t.starts_after_days, t.lasts_days, t.weekdays,
+           t.hours, t.except_dates, t.per_person, t.first_only, t.is_transferable,
            EXISTS (SELECT 1 FROM coupon_gift g WHERE g.coupon_id = c.id AND g.taken_at IS NULL
                    AND g.cancelled_at IS NULL AND g.expires_at > :now) AS is_offered
-    FROM coupon c LEFT JOIN merchant m ON m.id = c.merchant_id
+    FROM coupon c JOIN coupon_template t ON t.id = c.template_id LEFT JOIN merchant m ON m.id = c.merchant_id
     WHERE c.follower_id = :follower"""
 _OF_PERSON: Final = text(f"""
     {_HELD} AND c.state = ANY(:states) AND (CAST(:merchant AS bigint) IS NULL OR c.merchant_id = :merchant)
@@ -89,7 +92,7 @@ def coupons_of(
         "follower": follower_id, "now": now, "states": list(states), "merchant": merchant_id, "limit": limit,
     }  # fmt: skip
     rows = session.execute(_OF_PERSON, asked).all()
-    return [_held(session, row, now) for row in rows]
+    return [_held(row, now) for row in rows]
 
 
 def coupon(session: Session, *, follower_id: int, public_id: str, now: datetime) -> Held:
@@ -97,7 +100,7 @@ def coupon(session: Session, *, follower_id: int, public_id: str, now: datetime)
     found = session.execute(_ONE, {"follower": follower_id, "public_id": public_id, "now": now}).one_or_none()
     if found is None:
         raise NotFound("没有这张券。")
-    return _held(session, found, now)
+    return _held(found, now)
 
 
 def count_live(session: Session, *, follower_id: int, now: datetime) -> int:
@@ -108,13 +111,12 @@ def count_live(session: Session, *, follower_id: int, now: datetime) -> int:
     return int(session.execute(counted, {"follower": follower_id, "now": now}).scalar_one())
 
 
-def _held(session: Session, row: Row[Any], now: datetime) -> Held:
-    template = session.get_one(CouponTemplate, row.template_id)
+def _held(row: Row[Any], now: datetime) -> Held:
     state = CouponState(row.state)
-    headline, _, *rest = validity.describe(template)
+    headline, _, *rest = validity.describe(row)
     refused = None
     if state in LIVE:
-        refused = validity.why_not(template, valid_from=row.valid_from, valid_to=row.valid_to, at=now)
+        refused = validity.why_not(row, valid_from=row.held_from, valid_to=row.held_to, at=now)
         # The minute between its end and the job that says so.
         state = CouponState.EXPIRED if refused is Refused.OVER else state
     return Held(
@@ -123,20 +125,20 @@ def _held(session: Session, row: Row[Any], now: datetime) -> Held:
         template_id=row.template_id,
         merchant_id=row.merchant_id,
         merchant_name=row.merchant_name,
-        name=template.name,
+        name=row.name,
         headline=headline,
-        lines=[headline, validity.period_line(row.valid_from, row.valid_to), *rest],
-        terms=template.terms,
-        picture_id=template.picture_id,
+        lines=[headline, validity.period_line(row.held_from, row.held_to), *rest],
+        terms=row.terms,
+        picture_id=row.picture_id,
         state=state,
         uses=row.uses,
         uses_left=row.uses_left,
-        valid_from=row.valid_from,
-        valid_to=row.valid_to,
+        valid_from=row.held_from,
+        valid_to=row.held_to,
         ended_at=row.ended_at,
         refused=refused,
         channel=Channel(row.channel),
-        is_transferable=template.is_transferable,
+        is_transferable=row.is_transferable,
         is_offered=row.is_offered,
         was_passed_on=row.was_passed_on,
     )

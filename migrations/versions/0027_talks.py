@@ -112,7 +112,6 @@ def make_tables() -> None:
         sa.CheckConstraint("state IN ('waiting', 'answered', 'closed')", name=op.f("ck_talk_state")),
         sa.CheckConstraint("unread >= 0 AND waiting_out >= 0", name=op.f("ck_talk_counts")),
         sa.ForeignKeyConstraint(["assigned_to"], ["staff.id"], name=op.f("fk_talk_assigned_to_staff")),
-        sa.ForeignKeyConstraint(["follower_id"], ["follower.id"], name=op.f("fk_talk_follower_id_follower")),
         sa.ForeignKeyConstraint(["merchant_id"], ["merchant.id"], name=op.f("fk_talk_merchant_id_merchant")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_talk")),
         sa.UniqueConstraint("merchant_id", "follower_id", name=op.f("uq_talk_merchant_id_follower_id")),
@@ -328,7 +327,7 @@ def make_tables() -> None:
 
 
 def guard() -> None:
-    """Every change of a talk counts it up, an answer's too; no answer takes a step that is not one, whoever writes,
+    """Every change of a talk counts it up, and so does every step of an answer; no answer takes a step that is not one, whoever writes,
     and what somebody said is never something else afterwards: only nothing."""
     op.execute("""
         CREATE FUNCTION talk_counts_up() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -339,21 +338,16 @@ def guard() -> None:
     op.execute("""
         CREATE TRIGGER talk_counts_up BEFORE UPDATE ON talk FOR EACH ROW EXECUTE FUNCTION talk_counts_up()""")
     op.execute("""
-        CREATE FUNCTION talk_message_is_told() RETURNS trigger LANGUAGE plpgsql AS $$
-        DECLARE
-            before integer := 0;
+        CREATE FUNCTION talk_message_goes_on() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
-            IF TG_OP = 'UPDATE' THEN before := (OLD.state = 'waiting')::integer; END IF;
-            UPDATE talk SET waiting_out = waiting_out + (NEW.state = 'waiting')::integer - before
+            UPDATE talk SET waiting_out = waiting_out + (NEW.state = 'waiting')::integer
+                                        - (OLD.state = 'waiting')::integer
             WHERE id = NEW.talk_id;
             RETURN NULL;
         END $$""")
     op.execute("""
-        CREATE TRIGGER talk_message_is_told AFTER INSERT ON talk_message
-        FOR EACH ROW WHEN (NEW.direction = 'out') EXECUTE FUNCTION talk_message_is_told()""")
-    op.execute("""
         CREATE TRIGGER talk_message_goes_on AFTER UPDATE ON talk_message
-        FOR EACH ROW WHEN (OLD.state IS DISTINCT FROM NEW.state) EXECUTE FUNCTION talk_message_is_told()""")
+        FOR EACH ROW WHEN (OLD.state IS DISTINCT FROM NEW.state) EXECUTE FUNCTION talk_message_goes_on()""")
     op.execute(f"""
         CREATE FUNCTION talk_message_steps() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN

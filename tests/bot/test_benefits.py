@@ -18,7 +18,7 @@ from campaigns.points.rules import Rule
 from core.clock import business_day, start_of_day
 from core.database import Role
 from core.runtime import Runtime
-from tests import coupons
+from tests import couponing
 from tests.community import Code, Neighbourhood, new_openid, scanned, subscribed, unsubscribed, wrote
 from tests.conftest import advance
 
@@ -144,7 +144,7 @@ def test_a_repeated_event_gets_the_same_words_and_nothing_twice(
     runtime: Runtime, street: Neighbourhood, inbox: Inbox, ann: str, noodles: Code
 ) -> None:
     check_in_pays(runtime, noodles)
-    coupons.live_template(runtime, noodles.merchant_id, "面券", keyword="吃面", per_person=5)
+    couponing.live_template(runtime, noodles.merchant_id, "面券", keyword="吃面", per_person=5)
     for said in ("签到", "吃面"):
         once = wrote(ann, street.now, said)
         (first,) = inbox.receive([once])
@@ -207,10 +207,10 @@ def test_coupons_are_listed_by_name_and_validity(
 ) -> None:
     ((follower_id,),) = rows(runtime, "SELECT id FROM follower")
     for number in range(6):
-        template = coupons.live_template(runtime, tea.merchant_id, f"茶券{number}")
-        coupons.hold(runtime, template, follower_id)
-    used = coupons.live_template(runtime, noodles.merchant_id, "用掉的")
-    coupons.redeem(runtime, coupons.hold(runtime, used, follower_id))
+        template = couponing.live_template(runtime, tea.merchant_id, f"茶券{number}")
+        couponing.hold(runtime, template, follower_id)
+    used = couponing.live_template(runtime, noodles.merchant_id, "用掉的")
+    couponing.redeem(runtime, couponing.hold(runtime, used, follower_id))
     said = say(inbox, ann, street.now + SECOND, "优惠券")
     assert said.startswith("您的优惠券（共 6 张，先到期的在前）：\n1. 王记茶馆“茶券0”，")
     assert (said.count("王记茶馆“茶券"), "用掉的" in said) == (5, False)
@@ -237,7 +237,9 @@ def test_points_are_listed_by_shop(
 def test_a_keyword_gives_the_coupon_once(
     runtime: Runtime, street: Neighbourhood, inbox: Inbox, ann: str, tea: Code
 ) -> None:
-    template = coupons.live_template(runtime, tea.merchant_id, "茶券", keyword="明前茶", is_public=False, per_person=3)
+    template = couponing.live_template(
+        runtime, tea.merchant_id, "茶券", keyword="明前茶", is_public=False, per_person=3
+    )
     said = say(inbox, ann, street.now, " 明前茶 ")
     assert said.startswith("领到了：王记茶馆“茶券”，")
     assert said.endswith("打开这张券</a>")
@@ -253,16 +255,16 @@ def test_a_refusal_is_the_merchants_own(
     runtime: Runtime, street: Neighbourhood, inbox: Inbox, ann: str, tea: Code
 ) -> None:
     words_of_its_own = {"sold_out": "卖完啦，下周再来"}
-    coupons.live_template(
+    couponing.live_template(
         runtime, tea.merchant_id, "茶券", keyword="明前茶", stock=1, refusals=words_of_its_own, budget_fen=800
     )
     ben, cid = new_openid(), new_openid()
     replies = inbox.receive([wrote(ann, street.now, "明前茶"), wrote(ben, street.now, "明前茶")])
     assert sorted(words(one)[:4] for one in replies) == ["卖完啦，", "领到了："]
     assert say(inbox, cid, street.now, "明前茶") == "卖完啦，下周再来"
-    coupons.live_template(runtime, tea.merchant_id, "旧券", keyword="老口令", state="ended")
-    paused = coupons.live_template(runtime, tea.merchant_id, "停的", keyword="停着的")
-    coupons.set_state(runtime, paused, "paused")
+    couponing.live_template(runtime, tea.merchant_id, "旧券", keyword="老口令", state="ended")
+    paused = couponing.live_template(runtime, tea.merchant_id, "停的", keyword="停着的")
+    couponing.set_state(runtime, paused, "paused")
     assert say(inbox, ann, street.now + SECOND, "停着的") == "这张券现在不发放。"
     assert say(inbox, ann, street.now + MINUTE, "老口令").startswith("您正在和 李家面馆 聊天")
 
@@ -271,7 +273,7 @@ def test_a_keyword_never_outranks_our_own_words(
     runtime: Runtime, street: Neighbourhood, inbox: Inbox, ann: str, tea: Code
 ) -> None:
     for number, keyword in enumerate(("退订全部", "确认删除我的信息", "积分", "签到")):
-        coupons.live_template(runtime, tea.merchant_id, keyword, keyword=keyword)
+        couponing.live_template(runtime, tea.merchant_id, keyword, keyword=keyword)
         say(inbox, ann, street.now + number * SECOND, keyword)
     assert held(runtime) == []
     assert rows(runtime, "SELECT count(*) FROM opt_out") == [(1,)]
@@ -285,7 +287,7 @@ def test_any_order_and_repetition_of_messages_gives_the_same(
 ) -> None:
     check_in_pays(runtime, tea, noodles)
     for merchant in (tea, noodles):
-        coupons.live_template(
+        couponing.live_template(
             runtime, merchant.merchant_id, "券", keyword=f"口令{merchant.id}", stock=1_000, budget_fen=800_000
         )
     midnight = start_of_day(business_day(street.now))

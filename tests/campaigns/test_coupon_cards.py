@@ -24,7 +24,7 @@ from core.runtime import Runtime
 from merchants.wording import link_hosts
 from qrcodes import welcomes
 from qrcodes.models import WelcomeVariant
-from tests import coupons
+from tests import couponing
 from tests.campaigns.desk import Desk
 from tests.community import new_openid, scanned, subscribed
 
@@ -36,7 +36,7 @@ def desk(runtime: Runtime) -> Desk:
 
 @pytest.fixture
 def coupon(desk: Desk) -> int:
-    return coupons.live_template(desk.runtime, desk.id)
+    return couponing.live_template(desk.runtime, desk.id)
 
 
 def refused(kind: type[BusinessError], act: Callable[[], object]) -> BusinessError:
@@ -101,8 +101,8 @@ def test_a_drafts_preview_shows_the_card(desk: Desk, coupon: int) -> None:
 
 def test_what_a_card_may_not_be(desk: Desk, coupon: int) -> None:
     other = Desk(desk.runtime, "花店")
-    foreign = coupons.live_template(desk.runtime, other.id, "鲜花券")
-    ended = coupons.live_template(desk.runtime, desk.id, "旧券", state="ended")
+    foreign = couponing.live_template(desk.runtime, other.id, "鲜花券")
+    ended = couponing.live_template(desk.runtime, desk.id, "旧券", state="ended")
     broadcast_id = desk.write(told(coupon))
     refused(NotFound, lambda: desk.save(broadcast_id, told(foreign)))
     assert refused(Invalid, lambda: desk.save(broadcast_id, told(ended))).field == "template"  # type: ignore[attr-defined]
@@ -126,16 +126,16 @@ def test_words_beside_a_coupon_ask_for_nothing(desk: Desk, coupon: int) -> None:
 def test_a_coupon_that_ends_meanwhile_stops_the_broadcast(desk: Desk, coupon: int) -> None:
     first, second = desk.write(told(coupon)), desk.write(told(coupon))
     desk.submit(first)
-    coupons.set_state(desk.runtime, coupon, "paused")
+    couponing.set_state(desk.runtime, coupon, "paused")
     refused(Invalid, lambda: desk.approve(first))
     refused(Invalid, lambda: desk.submit(second))
-    coupons.set_state(desk.runtime, coupon, "live")
+    couponing.set_state(desk.runtime, coupon, "live")
     desk.approve(first)
 
 
 def test_only_an_agreed_broadcast_vouches_for_its_link(desk: Desk, coupon: int) -> None:
     draft, agreed = desk.write(told(coupon)), desk.approved(told(coupon))
-    other = coupons.live_template(desk.runtime, desk.id, "另一张")
+    other = couponing.live_template(desk.runtime, desk.id, "另一张")
     assert way(desk, coupon, b=str(agreed)) == Way(Channel.BROADCAST, f"broadcast:{agreed}")
     assert way(desk, coupon, b=str(draft)) is None
     assert way(desk, other, b=str(agreed)) is None
@@ -144,7 +144,7 @@ def test_only_an_agreed_broadcast_vouches_for_its_link(desk: Desk, coupon: int) 
 
 
 def test_names_are_neither_markup_nor_placeholders(desk: Desk) -> None:
-    odd = coupons.live_template(desk.runtime, desk.id, '{编号}<b>"大"</b>')
+    odd = couponing.live_template(desk.runtime, desk.id, '{编号}<b>"大"</b>')
     said = desk.words(desk.approved(told(odd)))["a"].text
     assert content.fill(said, {"编号": "X"}) == said
     assert content.pieces(said)[-1][0] == "领取“（编号）〈b〉＂大＂〈/b〉”"
@@ -154,10 +154,10 @@ def test_the_report_counts_taps_taken_and_redeemed(desk: Desk, coupon: int) -> N
     broadcast_id = desk.approved(told(coupon))
     first, second, third = (desk.follower(one) for one in desk.openids)
     cause = f"broadcast:{broadcast_id}"
-    coupons.redeem(desk.runtime, coupons.hold(desk.runtime, coupon, first, cause=cause, channel="broadcast"))
-    undone = coupons.hold(desk.runtime, coupon, second, cause=cause, channel="broadcast")
-    coupons.redeem(desk.runtime, undone, reversed_=True)
-    coupons.hold(desk.runtime, coupon, third)
+    couponing.redeem(desk.runtime, couponing.hold(desk.runtime, coupon, first, cause=cause, channel="broadcast"))
+    undone = couponing.hold(desk.runtime, coupon, second, cause=cause, channel="broadcast")
+    couponing.redeem(desk.runtime, undone, reversed_=True)
+    couponing.hold(desk.runtime, coupon, third)
     with desk.runtime.transaction(Role.PLATFORM) as session:
         link = session.execute(text("SELECT id FROM short_link")).scalar_one()
         for visitor in (b"one", b"one", b"two"):
@@ -227,12 +227,12 @@ def test_a_welcome_carries_it_for_newcomers_and_everybody_else_alike(desk: Desk,
 
 
 def test_the_newest_coupon_goes_with_all_of_them_and_none_that_is_over(desk: Desk, coupon: int) -> None:
-    later = coupons.live_template(desk.runtime, desk.id, "送茶券")
+    later = couponing.live_template(desk.runtime, desk.id, "送茶券")
     greet(desk, template_id=coupon)
     greet(desk, "又见面了", WelcomeVariant.ALREADY, template_id=later)
     for known in (True, False):
         assert "领取“送茶券”" in heard(desk, known=known)
-    coupons.set_state(desk.runtime, later, "paused")
+    couponing.set_state(desk.runtime, later, "paused")
     for known in (True, False):
         assert "领取" not in heard(desk, known=known)
 
@@ -257,8 +257,8 @@ def test_a_card_of_news_leads_to_the_coupon_and_a_picture_is_said_as_its_text(de
 
 
 def test_what_a_welcome_may_not_carry(desk: Desk, coupon: int) -> None:
-    foreign = coupons.live_template(desk.runtime, Desk(desk.runtime, "花店").id, "鲜花券")
-    ended = coupons.live_template(desk.runtime, desk.id, "旧券", state="ended")
+    foreign = couponing.live_template(desk.runtime, Desk(desk.runtime, "花店").id, "鲜花券")
+    ended = couponing.live_template(desk.runtime, desk.id, "旧券", state="ended")
     refused(NotFound, lambda: greet(desk, template_id=foreign))
     cases: list[dict[str, Any]] = [
         {"template_id": ended},
@@ -276,7 +276,7 @@ def test_only_a_welcome_in_force_vouches_for_its_code(desk: Desk, coupon: int) -
     name = code_name(desk)
     assert way(desk, coupon, q=name) is None
     greet(desk, template_id=coupon)
-    other = coupons.live_template(desk.runtime, desk.id, "另一张")
+    other = couponing.live_template(desk.runtime, desk.id, "另一张")
     neighbour = Desk(desk.runtime, "花店")
     assert way(desk, coupon, q=name) is not None
     assert [way(desk, other, q=name), way(desk, coupon, q=code_name(neighbour)), way(desk, coupon, q="x")] == [None] * 3
@@ -286,7 +286,7 @@ def test_only_a_welcome_in_force_vouches_for_its_code(desk: Desk, coupon: int) -
 
 
 def test_by_one_broadcast_and_one_code_everybody_has_one(desk: Desk) -> None:
-    coupon = coupons.live_template(desk.runtime, desk.id, per_person=9, is_public=False)
+    coupon = couponing.live_template(desk.runtime, desk.id, per_person=9, is_public=False)
     greet(desk, template_id=coupon)
     broadcast_id = desk.approved(told(coupon))
     follower_id = desk.follower(desk.openids[0])

@@ -15,7 +15,7 @@ from core.errors import Invalid, NotFound
 from core.runtime import Runtime
 from qrcodes import fans
 from qrcodes.fans import Filter
-from tests import coupons
+from tests import couponing
 from tests.campaigns.desk import Desk
 
 DAY = timedelta(days=1)
@@ -30,12 +30,12 @@ class Regulars(Desk):
     def __init__(self, runtime: Runtime) -> None:
         super().__init__(runtime, fans=5)
         self.ids = dict(zip(self.NAMES, map(self.follower, self.openids), strict=True))
-        self.eights = coupons.live_template(runtime, self.id, "八折券")
-        self.teas = coupons.live_template(runtime, self.id, "送茶券")
-        coupons.hold(runtime, self.eights, self.ids["holds"])
-        coupons.redeem(runtime, coupons.hold(runtime, self.eights, self.ids["lately"]), days_ago=3)
-        coupons.redeem(runtime, coupons.hold(runtime, self.eights, self.ids["long ago"]), days_ago=60)
-        coupons.redeem(runtime, coupons.hold(runtime, self.teas, self.ids["undone"]), days_ago=3, reversed_=True)
+        self.eights = couponing.live_template(runtime, self.id, "八折券")
+        self.teas = couponing.live_template(runtime, self.id, "送茶券")
+        couponing.hold(runtime, self.eights, self.ids["holds"])
+        couponing.redeem(runtime, couponing.hold(runtime, self.eights, self.ids["lately"]), days_ago=3)
+        couponing.redeem(runtime, couponing.hold(runtime, self.eights, self.ids["long ago"]), days_ago=60)
+        couponing.redeem(runtime, couponing.hold(runtime, self.teas, self.ids["undone"]), days_ago=3, reversed_=True)
 
     def who(self, wanted: Filter) -> set[str]:
         names = {number: name for name, number in self.ids.items()}
@@ -159,7 +159,7 @@ def test_points_and_levels(shop: Regulars) -> None:
 
 @pytest.mark.plants_violation
 def test_a_group_and_a_broadcast_ask_only_for_ones_own_coupons(shop: Regulars) -> None:
-    foreign = coupons.live_template(shop.runtime, Desk(shop.runtime, "花店").id, "鲜花券")
+    foreign = couponing.live_template(shop.runtime, Desk(shop.runtime, "花店").id, "鲜花券")
     with shop.runtime.transaction(Role.MERCHANT, merchant_id=shop.id) as session:
         wanted = Filter(holds_template_id=shop.eights, points_at_least=5)
         segment_id = audience.save(session, merchant_id=shop.id, name="有券的", wanted=wanted)

@@ -25,7 +25,7 @@ from merchants import merchants, staff
 from merchants.models import StaffRole
 from qrcodes import codes
 from tests.conftest import Live, wait_until
-from tests.coupons import live_template
+from tests.couponing import live_template
 
 NOON: Final = timedelta(hours=12)
 STALE_S: Final = 1.2

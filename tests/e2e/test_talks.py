@@ -23,7 +23,7 @@ from merchants.models import StaffRole
 from tests.conftest import Live, wait_until
 from tests.couponing import Street
 from tests.e2e.conftest import NewWindow
-from tests.e2e.test_benefits import Examiner, Neighbour
+from tests.e2e.test_benefits import Examiner, Neighbour, excused
 from tests.e2e.test_owner_pages import new_code
 from tests.e2e.test_story import SOON_MS, save_picture, sign_up
 from tests.e2e.window import DESK, PHONE, Window
@@ -113,8 +113,10 @@ def bubble(window: Window, words: str) -> Locator:
 
 def answer(window: Window, words: str) -> None:
     window.page.locator("textarea[name=text]").fill(words)
-    window.page.get_by_role("button", name="发送", exact=True).click()
+    # An impatient finger.
+    window.page.get_by_role("button", name="发送", exact=True).dblclick()
     expect(bubble(window, words)).to_be_visible(timeout=SOON_MS)
+    expect(bubble(window, words)).to_have_count(1)
 
 
 def test_a_message_is_in_the_open_inbox_at_once_and_its_answer_on_the_phone(
@@ -148,6 +150,13 @@ def test_a_message_is_in_the_open_inbox_at_once_and_its_answer_on_the_phone(
     expect(bubble(owner, "马上装好")).to_contain_text("已送达平台", timeout=SOON_MS)
     expect(field_).to_have_value("")
     show(owner, "thread")
+
+    field_.fill("关注就送草莓")
+    field_.press("Enter")
+    expect(owner.page.locator("[data-problem]")).not_to_be_empty(timeout=SOON_MS)
+    expect(field_).to_have_value("关注就送草莓")
+    excused(owner, 422)
+    assert not any("关注就送" in one for one in ann.read())
     owner.visit(f"{live.url}/merchant/talks?box=all")
     expect(owner.page.locator(".talk-row .unread")).to_have_count(0)
 
@@ -258,6 +267,40 @@ def the_talk(live: Live, shop: Counter) -> int:
 
     wait_until(lambda: bool(found()), what="the talk")
     return found()[0]
+
+
+def test_older_messages_come_above_what_is_read(live: Live, street: Street, new_window: NewWindow) -> None:
+    shop = open_counter(live, street, "书店", new_window)
+    fay = Customer(live, new_window, "小菲")
+    fay.scan(shop.code)
+    fay.writes("有词典吗？")
+    talk_id = the_talk(live, shop)
+    with live.runtime.transaction(Role.PLATFORM) as session:
+        session.connection().exec_driver_sql(
+            "INSERT INTO talk_message (merchant_id, talk_id, direction, kind, content, at)"
+            " SELECT %(shop)s, %(talk)s, 'note', 'text', '记' || n, app_now() - n * interval '1 hour'"
+            " FROM generate_series(1, 70) n",
+            {"shop": shop.id, "talk": talk_id},
+        )
+    owner = shop.sees("owner", f"/{talk_id}")
+    expect(bubble(owner, "有词典吗？")).to_be_in_viewport()
+    expect(bubble(owner, "记70")).to_have_count(0)
+    owner.page.locator("[data-scroll]").evaluate("(scroll) => { scroll.scrollTop = 0; }")
+    owner.page.get_by_role("link", name="更早的消息").click()
+    expect(bubble(owner, "记70")).to_have_count(1, timeout=SOON_MS)
+    expect(bubble(owner, "记70")).not_to_be_in_viewport()
+    fay.writes("英汉的")
+    expect(bubble(owner, "英汉的")).to_have_count(1, timeout=SOON_MS)
+    keys = owner.page.locator("[data-part=messages] > li").evaluate_all(
+        "(items) => items.map((one) => one.dataset.key)"
+    )
+    assert len(keys) == len(set(keys))
+    moments = owner.page.locator("[data-part=messages] > .message").evaluate_all(
+        "(all) => all.map((one) => one.innerText)"
+    )
+    assert [n for text in moments for n in re.findall(r"记(\d+)", text)] == [str(n) for n in range(70, 0, -1)]
+    owner.page.get_by_role("button", name="有新消息").click()
+    expect(bubble(owner, "英汉的")).to_be_in_viewport()
 
 
 def test_axe_finds_nothing_serious_and_the_keyboard_reaches_everything(

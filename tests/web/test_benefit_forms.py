@@ -13,7 +13,7 @@ from sqlalchemy import select, text
 from core.database import Role
 from core.runtime import Runtime
 from qrcodes.models import Welcome
-from tests import coupons
+from tests import couponing
 from tests.community import Neighbourhood
 from tests.web.shops import Shop, open_shop
 
@@ -27,8 +27,8 @@ def shop(app: Flask, runtime: Runtime, new_staff: Callable[..., int]) -> Shop:
 
 
 def test_a_broadcast_is_written_with_a_coupon(shop: Shop) -> None:
-    number = coupons.live_template(shop.runtime, shop.merchant_id, "豆浆券")
-    coupons.live_template(shop.runtime, shop.merchant_id, "停的券", state="paused")
+    number = couponing.live_template(shop.runtime, shop.merchant_id, "豆浆券")
+    couponing.live_template(shop.runtime, shop.merchant_id, "停的券", state="paused")
     shop.owner.get("/merchant/broadcasts")
     edit = shop.owner.post("/merchant/broadcasts", {}).location
     form = shop.owner.get(edit).text
@@ -47,7 +47,7 @@ def test_a_broadcast_is_written_with_a_coupon(shop: Shop) -> None:
 
 
 def test_a_welcome_is_written_with_a_coupon(shop: Shop) -> None:
-    number = coupons.live_template(shop.runtime, shop.merchant_id, "豆浆券")
+    number = couponing.live_template(shop.runtime, shop.merchant_id, "豆浆券")
     path = "/merchant/welcome/first/0"
     assert 'name="template"' in shop.owner.get(path).text
     answer = shop.owner.post(path, {"kind": "text", "text": "谢谢关注", "template": str(number)})
@@ -64,15 +64,15 @@ def test_a_welcome_is_written_with_a_coupon(shop: Shop) -> None:
 @pytest.mark.plants_violation  # a coupon that the grant call did not write
 def test_fans_are_found_by_coupons_and_points(shop: Shop) -> None:
     assert 'name="coupon"' not in shop.owner.get("/merchant/fans").text
-    number = coupons.live_template(shop.runtime, shop.merchant_id, "豆浆券")
+    number = couponing.live_template(shop.runtime, shop.merchant_id, "豆浆券")
     with shop.runtime.transaction(Role.PLATFORM) as session:
         first, second = session.execute(text("SELECT follower_id FROM fan ORDER BY follower_id")).scalars()
         session.execute(
             text("INSERT INTO member_level (merchant_id, level, name, from_points) VALUES (:id, 1, '常客', 10)"),
             {"id": shop.merchant_id},
         )
-    coupons.hold(shop.runtime, number, first)
-    coupons.redeem(shop.runtime, coupons.hold(shop.runtime, number, second))
+    couponing.hold(shop.runtime, number, first)
+    couponing.redeem(shop.runtime, couponing.hold(shop.runtime, number, second))
     page = shop.owner.get("/merchant/fans").text
     assert all(words in page for words in ("手里有券", "还没用过", "常客", "1000 分"))
     for query, count in (

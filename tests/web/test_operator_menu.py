@@ -49,6 +49,13 @@ def on_the_account(sandbox: Sandbox) -> Any:
     return sandbox.get("/sandbox/menu")["button"]
 
 
+def shown(page: str) -> Any:
+    """What the editor is given."""
+    found = re.search(r'id="menu-data"[^>]*>(.*?)</script>', page, re.DOTALL)
+    assert found
+    return json.loads(found[1])
+
+
 def text_of(page: str) -> str:
     return re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
 
@@ -75,15 +82,15 @@ def test_every_limit_is_refused_before_the_platform_is_asked(operator: Browser, 
     refused = send(operator, "publish", BAD["no action above"][0])
     assert refused.status_code == 422
     assert "菜单还有要改的地方，没有发布" in refused.text
-    assert "还没有选点了以后做什么" in refused.text
+    assert "还没有选点了以后做什么" in shown(refused.text)["faults"][0]["text"]
     assert on_the_account(sandbox) == []
 
 
 def test_a_draft_may_be_unfinished(operator: Browser) -> None:
     assert send(operator, "draft", [{"name": "优惠"}]).status_code == 303
-    shown = json.loads(re.search(r'id="menu-data"[^>]*>(.*?)</script>', operator.get(PAGE).text, re.S)[1])  # type: ignore[index]
-    assert shown["buttons"] == [{"name": "优惠"}]
-    assert [fault["place"] for fault in shown["faults"]] == [[0]]
+    data = shown(operator.get(PAGE).text)
+    assert data["buttons"] == [{"name": "优惠"}]
+    assert [fault["place"] for fault in data["faults"]] == [[0]]
 
 
 NO_MENUS = (
@@ -106,8 +113,7 @@ def test_a_name_is_shown_as_it_was_written(operator: Browser) -> None:
     assert send(operator, "draft", [click(name=name)]).status_code == 303
     page = operator.get(PAGE).text
     assert "</script><b>" not in page
-    shown = json.loads(re.search(r'id="menu-data"[^>]*>(.*?)</script>', page, re.S)[1])  # type: ignore[index]
-    assert shown["buttons"][0]["name"] == name
+    assert shown(page)["buttons"][0]["name"] == name
 
 
 def test_the_second_of_two_operators_is_told_and_may_insist(operator: Browser) -> None:

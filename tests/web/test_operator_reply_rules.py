@@ -61,7 +61,7 @@ def test_the_platforms_rule_answers_at_once(runtime: Runtime, crew: Crew) -> Non
     assert crew.operator.get(f"{HOME}/new").status_code == 200
     wanted = {
         "name": "物业",
-        "exact": "物业电话",
+        "exact": "物业费怎么交",
         "menu_keys": "estate",
         "kind1": "text",
         "text1": "找物业请拨 12345678",
@@ -77,7 +77,7 @@ def test_the_platforms_rule_answers_at_once(runtime: Runtime, crew: Crew) -> Non
     assert "转给店里的人" not in form.split("<aside")[0]
     changed = wanted | {"text1": "找物业请到东门"}
     assert crew.operator.post(f"{HOME}/{rule_id}", changed).status_code == 303
-    page = crew.operator.get(f"{HOME}/try?words=物业电话").text
+    page = crew.operator.get(f"{HOME}/try?words=物业费怎么交").text
     assert "由“物业”回答" in page
     assert "找物业请到东门" in page
 

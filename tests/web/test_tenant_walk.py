@@ -120,8 +120,12 @@ NUMBERS_THAT_NAME_NOBODY: Final = {
     "FanQuery.before": "a place in the order of a person's statement",
     "AgreeForm.pays_percent": "a share that was read",
     "RuleForm.priority": "a place among one's own rules",
+    "TrialQuery.at": "a moment",
     "DeskForm.opens": "a time of day",
     "DeskForm.closes": "a time of day",
+    "TalksQuery.before": "a place in the order of one's own talks",
+    "TalkQuery.before": "a place in the order of one's own talks",
+    "TalkQuery.older": "a place in the order of a talk's own messages",
     "SeenForm.up_to": "a place in the order of a talk's own messages",
 }
 NOTED: Final = {"merchant_fans.export", "merchant_redemptions.export"}
@@ -330,6 +334,15 @@ class Town:
             )
         version_id = rules.newest_of(session, rule_id).id
         rules.approve(session, version_id=version_id, operator_id=1, now=self.street.now)
+        answered = text("""
+            INSERT INTO inbox_event (month, account_id, dedupe_key, source, kind, event_at, answered_by, rule_id,
+                merchant_id)
+            VALUES (:month, :account, :key, 'push', 'text', :now, 'rule', :rule, :m)""")
+        session.execute(
+            answered,
+            {"month": business_day(self.street.now).replace(day=1), "account": account_id, "key": f"rule-{shop.id}",
+             "now": self.street.now, "rule": rule_id, "m": shop.id},
+        )  # fmt: skip
 
     def benefits(self, session: Any, shop: Shop) -> None:
         """A row of everything that coupons, points and referrals leave behind at a shop."""

@@ -67,7 +67,8 @@ def _example(name: str) -> Submission[reply_rules.RuleForm]:
             _("地址"), "地址\n在哪里\n店在哪", "怎么走", "", shop.address and f"{shop.name}在{shop.address}",
         ),
         "phone": (
-            _("电话"), "电话\n联系方式\n手机号", "联系电话", "", shop.phone and f"{shop.name}的电话：{shop.phone}",
+            _("电话"), "联系方式\n手机号\n店里电话", "你们电话\n联系电话", "",
+            shop.public_phone and f"{shop.name}的电话：{shop.public_phone}",
         ),
     }[name]  # fmt: skip
     return blank(

@@ -15,9 +15,9 @@ import requests
 from PIL import Image
 from sqlalchemy import text
 
-from bot import periodic
+from bot import periodic, store
 from bot.inbox import Inbox
-from bot.talks import answers, tending
+from bot.talks import answers, enquiries, intake, tending
 from bot.talks.answers import Answer, CouponAnswer, FanLeft, GoneOut, PictureAnswer, TextAnswer
 from core import erasure, jobs, outbox
 from core.database import Role
@@ -32,7 +32,7 @@ from merchants import pictures
 from tests.bot.talks.conftest import Shop, open_shop
 from tests.community import Neighbourhood, new_openid, unsubscribed
 from tests.conftest import Sandbox, advance, wait_until
-from tests.coupons import live_template
+from tests.couponing import live_template
 from wechat.client import WeChatClient
 from wechat.replies import Reply
 from worker import HANDLERS
@@ -472,3 +472,61 @@ def test_closing_while_an_answer_waits_leaves_it_waiting(shop: Shop, sandbox: Sa
     send(shop.runtime)
     assert heard(sandbox, shop, ann) == ["明天到货"]
     assert shop.talk(talk_id).state == "waiting"
+
+
+# ---- How it was ------------------------------------------------------------------------------------------------------
+
+
+def close(shop: Shop, talk_id: int) -> None:
+    with shop.runtime.transaction(Role.MERCHANT, merchant_id=shop.merchant_id) as session:
+        tending.close(
+            session,
+            merchant_id=shop.merchant_id,
+            staff_id=shop.owner,
+            talk_id=talk_id,
+            now=shop.runtime.now(),
+            asks=True,
+        )
+
+
+def pending(shop: Shop) -> list[int]:
+    with shop.runtime.transaction(Role.PLATFORM) as session:
+        return list(session.scalars(text("SELECT enquiry_id FROM pending_question")))
+
+
+def test_the_fan_is_asked_how_it_was_and_the_next_number_is_the_answer(shop: Shop, sandbox: Sandbox) -> None:
+    ann, talk_id = writer(shop, sandbox)
+    write(shop, talk_id, "在的")
+    close(shop, talk_id)
+    send(shop.runtime)
+    assert heard(sandbox, shop, ann) == ["在的", enquiries.QUESTION]
+    (enquiry,) = shop.enquiries(talk_id)
+    assert enquiry.asked_at is not None
+    assert pending(shop) == [enquiry.id]
+    with shop.runtime.transaction(Role.PLATFORM) as session:
+        for satisfaction in (3, 1):
+            rows = intake.rating(enquiry_id=enquiry.id, satisfaction=satisfaction, at=shop.now)["ratings"]
+            store.driver(session).execute(intake.WRITES["ratings"], {"rows": store.as_json(rows)})
+    assert [e.satisfaction for e in shop.enquiries(talk_id)] == [3], "the first one counts"
+
+
+def test_how_it_was_is_not_asked_without_a_message_left_and_does_not_wait(shop: Shop, sandbox: Sandbox) -> None:
+    ann, talk_id = writer(shop, sandbox)
+    for number in range(5):
+        write(shop, talk_id, f"第{number}句")
+    close(shop, talk_id)
+    send(shop.runtime)
+    assert whys(shop, talk_id)[-1] == ("skipped", "no_room")
+    assert (pending(shop), shop.enquiries(talk_id)[0].asked_at) == ([], None)
+    assert len(heard(sandbox, shop, ann)) == 5
+
+
+def test_a_question_that_the_platform_refused_was_not_put(shop: Shop, sandbox: Sandbox) -> None:
+    _, talk_id = writer(shop, sandbox)
+    write(shop, talk_id, "在的")
+    send(shop.runtime)
+    close(shop, talk_id)
+    misbehave(sandbox, errcode=45015)
+    send(shop.runtime)
+    assert whys(shop, talk_id)[-1] == ("refused", "closed")
+    assert (pending(shop), shop.enquiries(talk_id)[0].asked_at) == ([], None)

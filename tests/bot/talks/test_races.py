@@ -1,0 +1,124 @@
+"""Two of the staff answer at once, and the window has one message left: one goes out, one waits, every time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from sqlalchemy import text
+
+from bot.talks import answers
+from bot.talks.answers import TextAnswer
+from core.database import Role
+from core.outbox import Task, TryLater
+from tests.bot.talks.conftest import Shop
+
+ROUNDS = 200
+
+
+def at_once(*works: Callable[[], Any]) -> None:
+    """Begin all of them at the same moment, and wait for all."""
+    start = threading.Barrier(len(works))
+
+    def run(work: Callable[[], Any]) -> None:
+        start.wait()
+        work()
+
+    threads = [threading.Thread(target=run, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def last_message(shop: Shop, fan: int, number: int) -> None:
+    """All windows are used up but for one message of the newest."""
+    with shop.runtime.transaction(Role.PLATFORM) as session:
+        session.execute(
+            text("""
+                INSERT INTO message_window (inbox_id, follower_id, merchant_id, trigger, opened_at, expires_at,
+                    allowance, used)
+                VALUES (:id, :fan, :shop, 'message', :now, :until, 5, 4)"""),
+            {"id": 10_000 + number, "fan": fan, "shop": shop.merchant_id, "now": shop.now,
+             "until": shop.now + timedelta(hours=48)},
+        )  # fmt: skip
+
+
+def write(shop: Shop, talk_id: int, staff: int, words: str) -> None:
+    with shop.runtime.transaction(Role.MERCHANT, merchant_id=shop.merchant_id) as session:
+        answers.write(
+            session, merchant_id=shop.merchant_id, staff_id=staff, talk_id=talk_id, answer=TextAnswer(words),
+            nonce=words, hosts=frozenset(), public_url="http://x", now=shop.now,
+        )  # fmt: skip
+
+
+def work(shop: Shop, talk_id: int) -> None:
+    """A worker that comes back as long as it is told to."""
+    task = Task(0, answers.SEND, {"talk_id": talk_id}, None, 1, 0)
+    for _ in range(100):
+        try:
+            return answers.send_answers(shop.runtime, task)
+        except TryLater:
+            threading.Event().wait(0.005)
+    raise AssertionError("it never ends")
+
+
+def test_of_two_answers_the_last_message_carries_one(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(answers, "_send", lambda _client, _openid, reply: said.append(reply.content))
+    ann = shop.fan()
+    talk_id = shop.said(ann, window=False)
+    for number in range(ROUNDS):
+        last_message(shop, ann, number)
+        words = [f"甲{number}", f"乙{number}"]
+        before = len(said)
+        at_once(
+            partial(write, shop, talk_id, shop.owner, words[0]),
+            partial(write, shop, talk_id, shop.clerk, words[1]),
+            partial(work, shop, talk_id),
+        )
+        at_once(lambda: work(shop, talk_id), lambda: work(shop, talk_id))
+        assert len(said) - before == 1
+        assert said[-1] in words
+        with shop.runtime.transaction(Role.PLATFORM) as session:
+            waiting = session.execute(text("SELECT id, content FROM talk_message WHERE state = 'waiting'")).all()
+        assert [row.content for row in waiting] == [one for one in words if one != said[-1]]
+        with shop.runtime.transaction(Role.MERCHANT, merchant_id=shop.merchant_id) as session:
+            answers.cancel(session, merchant_id=shop.merchant_id, talk_id=talk_id, message_id=waiting[0].id)
+    assert len(said) == len(set(said)) == ROUNDS
+    assert shop.talk(talk_id).waiting_out == 0
+
+
+def carelessly(shop: Shop, fan: int, said: list[str], words: str) -> None:
+    """What everybody writes first: look, then take."""
+    with shop.runtime.transaction(Role.PLATFORM) as session:
+        window = session.execute(
+            text("SELECT inbox_id, used FROM message_window WHERE follower_id = :fan AND used < allowance"),
+            {"fan": fan},
+        ).first()
+        if window is None:
+            return
+        threading.Event().wait(0.002)
+        session.execute(
+            text("UPDATE message_window SET used = :used WHERE inbox_id = :id"),
+            {"id": window.inbox_id, "used": window.used + 1},
+        )
+        said.append(words)
+
+
+def test_a_careless_sender_spends_the_last_message_twice(shop: Shop) -> None:
+    said: list[str] = []
+    ann = shop.fan()
+    with shop.runtime.transaction(Role.PLATFORM) as session:
+        session.execute(text("UPDATE message_window SET used = allowance"))
+    for number in range(20):
+        last_message(shop, ann, number)
+        at_once(
+            lambda: carelessly(shop, ann, said, "甲"),
+            lambda: carelessly(shop, ann, said, "乙"),
+        )
+    assert len(said) > 20
