@@ -50,6 +50,7 @@ def address(runtime: Runtime) -> Iterator[str]:
         g.staff = SignedIn(1, "王小明", StaffRole.OPERATOR, None, 1)
         g.shop_name = "老王豆浆"
         g.waiting_approvals = 3
+        g.waiting_customers = 2
         g.foreign_sends = 1
         g.benefits_waiting = Benefits()
         form = blank(label="收银台", kind="door", notify=True)
