@@ -17,10 +17,10 @@ from bot.rules.matching import Mode, Pattern
 from bot.talks import desk
 from core.database import Role
 from core.runtime import Runtime
-from tests import coupons
 from tests.bot.chat import HOUR, MINUTE, SECOND, TRANSFERRED, Person, fan, rows
 from tests.bot.rules.desk import approve, create, draft
 from tests.community import Code, Neighbourhood, wrote
+from tests.couponing import live_template
 from wechat.replies import TextReply, TransferReply, from_json, to_json
 
 
@@ -148,7 +148,7 @@ def test_rules_hear_pictures_and_the_menu(street: Neighbourhood, ann: Person, fr
 def test_own_words_wishes_coupons_and_look_ups_never_reach_a_rule(
     runtime: Runtime, street: Neighbourhood, ann: Person, fruit: Code
 ) -> None:
-    coupons.live_template(runtime, fruit.merchant_id, "茶券", keyword="明前茶", is_public=False)
+    live_template(runtime, fruit.merchant_id, "茶券", keyword="明前茶", is_public=False)
     told = {"我的数据": "word", "退订": "wish", "优惠": "wish", "积分": "benefit", "会员卡": "benefit",
             "公告": "lookup", "电话 锁匠": "lookup", "商家": "lookup", "帮助": "word", "找 茶馆": "switch",
             "王记水果": "switch", "明前茶": "keyword", "你们开门吗": "rule"}  # fmt: skip

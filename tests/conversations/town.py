@@ -91,12 +91,14 @@ class Town:
     live: Live
     shops: dict[str, int] = field(default_factory=dict)
     account_id: int = 0
+    operator_id: int = 0
 
     @classmethod
     def build(cls, live: Live) -> Town:
         """Everything that stands there before anybody says a word."""
         town = cls(live)
         town.advance_to_noon()
+        town._hire_an_operator()
         town._open_shops()
         town._give_benefits()
         town._teach_rules()
@@ -119,6 +121,13 @@ class Town:
         by = noon - now if noon > now else noon + timedelta(days=1) - now
         self.advance(by)
         self.live.sandbox.post("/sandbox/clock", offset_seconds=self.runtime.clock.offset().total_seconds())
+
+    def _hire_an_operator(self) -> None:
+        now = self.runtime.now()
+        with self.runtime.transaction(Role.PLATFORM) as session:
+            invitation = staff.invite(session, name="小林", role=StaffRole.OPERATOR, now=now)
+            operator = staff.accept(session, token=invitation, login="xiaolin", password=PASSWORD, now=now)
+            self.operator_id = operator.id
 
     def _open_shops(self) -> None:
         now = self.runtime.now()
@@ -151,6 +160,7 @@ class Town:
             session.execute(insert(PointsRule).values(merchant_id=self.shops[CHECKS_IN_AT], **rule))
 
     def _teach_rules(self) -> None:
+        agreed = {"reviewed_by": self.operator_id, "reviewed_at": self.runtime.now()}
         with self.runtime.transaction(Role.PLATFORM) as session:
             for one in RULES:
                 shop = self.shops.get(one.of)
@@ -165,6 +175,7 @@ class Town:
                     answers=answers_to_json(Answer(text=words) for words in one.says),
                     hands_over=one.hands_over,
                     review=one.review,
+                    **(agreed if one.review == "approved" else {}),
                 )
                 session.add(version)
 
@@ -200,13 +211,11 @@ class Town:
                 session.execute(
                     text("UPDATE merchant SET latitude = :latitude, longitude = :longitude WHERE id = :id"), place
                 )
-            invitation = staff.invite(session, name="小林", role=StaffRole.OPERATOR, now=now)
-            operator_id = staff.accept(session, token=invitation, login="xiaolin", password=PASSWORD, now=now).id
             notice = notices.Draft("明天上午停水", "明天九点到十一点水箱清洗，请提前储水。", shown_from=now)
             notice_id = notices.create(
-                session, account_id=account, draft=notice, operator_id=operator_id, hosts=frozenset(), now=now
+                session, account_id=account, draft=notice, operator_id=self.operator_id, hosts=frozenset(), now=now
             )
-            notices.publish(session, account_id=account, notice_id=notice_id, operator_id=operator_id, now=now)
+            notices.publish(session, account_id=account, notice_id=notice_id, operator_id=self.operator_id, now=now)
 
     def rows(self, query: str, **values: Any) -> list[dict[str, Any]]:
         """What the database says."""

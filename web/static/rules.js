@@ -54,6 +54,13 @@
     phone.replaceChildren(...(said ? [made("div", "asked", said)] : []), ...parts);
   }
 
-  for (const event of ["input", "change", "picture"]) document.addEventListener(event, refresh);
+  // Who hands over may leave the words to the human.
+  function ease() {
+    const words = document.getElementById("text1");
+    words.required = kindOf(1) === "text" && !document.getElementById("hands_over")?.checked;
+  }
+
+  for (const event of ["input", "change", "picture"]) document.addEventListener(event, () => { refresh(); ease(); });
   refresh();
+  ease();
 })();
