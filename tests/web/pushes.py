@@ -18,6 +18,7 @@ from bot.events import Event
 from core.settings import Settings, read_settings
 from web.callback import PATH, CallbackEdge, create_callback
 from web.front import Front, House
+from web.pulse import Minutes
 from wechat.crypto import MessageCrypto, signature
 
 TOKEN = "fanQrToken2024"
@@ -260,12 +261,13 @@ def front_of(
     *,
     read_clock: Callable[[], datetime] = lambda: NOW,
     pages_socket: str = "/nowhere/pages.sock",
+    keep_pulse: Callable[[Minutes], None] = lambda minutes: None,  # noqa: ARG005
 ) -> Any:
     """An open front over a fake inbox, for `async with`."""
 
     @contextlib.contextmanager
     def house() -> Iterator[House]:
-        yield House(settings, inbox, read_clock, pages_socket)
+        yield House(settings, inbox, read_clock, pages_socket, keep_pulse=keep_pulse)
 
     return _living(Front(house))
 

@@ -49,6 +49,8 @@ def test_latencies_failures_and_questions_are_told(runtime: Runtime, crew: Crew)
         assert sentence in page, sentence
     assert ann not in page
     assert f'href="/operator/reply-rules/new?keyword={quote("几点关门？")}"' in page
+    new_rule = crew.operator.get(f"/operator/reply-rules/new?keyword={quote('几点关门？')}").text
+    assert new_rule.count("几点关门？") == 2
     narrowed = crew.operator.get(f"{PAGE}?merchant={crew.merchant_id}&days=30&span=month").text
     assert "几点关门？" in narrowed
     assert "停车" not in narrowed

@@ -38,6 +38,7 @@ from tests.web.pushes import (
 from web import batches, forward, front
 from web.batches import Batches, NotStored
 from web.front import Front, House
+from web.pulse import Minutes
 
 
 @pytest.fixture
@@ -122,6 +123,28 @@ def test_repetitions_of_a_job_result_never_meet_in_one_batch(account: Settings, 
 
     run(story())
     assert {len(batch) for batch in inbox.batches} == {1}
+
+
+def test_what_was_answered_is_counted_with_its_reason_and_nothing_of_the_person(
+    account: Settings, inbox: FakeInbox
+) -> None:
+    inbox.poison = {person(2)}
+    kept: list[Minutes] = []
+
+    async def story() -> None:
+        async with front_of(account, inbox, keep_pulse=kept.append) as app:
+            forged = dataclasses.replace(scans(1)[0], query="signature=x")
+            garbled = secure("<xml><no")
+            assert await statuses(app, [*scans(3), forged, garbled]) == [200, 200, 503, 403, 200]
+
+    run(story())
+    [[(minute, tally)]] = kept
+    assert minute == NOW.replace(second=0, microsecond=0)
+    assert (tally.ok, tally.unavailable, tally.forbidden, sum(tally.buckets)) == (3, 1, 1, 4)
+    assert set(tally.failures) == {
+        (503, "inbox", "ConnectionError"), (403, "signature", ""), (200, "unusable", "not well-formed")
+    }  # fmt: skip
+    assert person(2) not in repr(tally)
 
 
 def test_a_bad_event_fails_alone(account: Settings, inbox: FakeInbox) -> None:

@@ -71,6 +71,7 @@ PUBLIC_PARAMETERS: Final = {
     "code": "a short address that anybody may open",
     "entry_id": "a line of the operator's directory",
     "filename": "a file of the pages",
+    "menu_version_id": "a menu of the account, the same for all",
     "msg_id": "a mass send that was none of ours",
     "name": "a language, or a line of the health page",
     "notice_id": "a notice that the operator posts for everybody",

@@ -185,20 +185,20 @@ def publish() -> ResponseReturnValue:
     )
 
 
-@blueprint.post("/versions/<int:version_id>/publish")
+@blueprint.post("/versions/<int:menu_version_id>/publish")
 @operator_required
-def publish_again(version_id: int) -> ResponseReturnValue:
+def publish_again(menu_version_id: int) -> ResponseReturnValue:
     """An old version becomes the newest."""
     ours = account().id
-    if publishing.version(g.session, ours, version_id).state != VersionState.PUBLISHED:
+    if publishing.version(g.session, ours, menu_version_id).state != VersionState.PUBLISHED:
         raise NotFound
     drop_request()
     return _published(
         lambda staff_id: publishing.publish_again(
-            current_runtime(), account_id=ours, version_id=version_id, staff_id=staff_id
+            current_runtime(), account_id=ours, version_id=menu_version_id, staff_id=staff_id
         ),
         "menu.again",
-        of=version_id,
+        of=menu_version_id,
     )
 
 
