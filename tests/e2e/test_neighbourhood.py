@@ -73,9 +73,6 @@ def test_what_the_operator_keeps_is_what_neighbours_read(live: Live, new_window:
     desk.page.get_by_role("link", name="老张开锁").click()
     examiner.look(desk)
     examiner.open(desk, f"{operator}/directory/new")
-    desk.fill(name="打不通", phone="微信联系")
-    desk.press("保存")
-    examiner.look(desk)
     examiner.open(desk, f"{operator}/directory/import")
 
     examiner.open(desk, f"{operator}/notices")
