@@ -59,7 +59,9 @@ def approve(runtime: Runtime) -> None:
 
 def test_an_empty_page_offers_three_to_begin_with(shop: Shop) -> None:
     with shop.runtime.transaction(Role.PLATFORM) as session:
-        session.execute(text("UPDATE merchant SET hours = '6:00 到 20:00', address = '东门', public_phone = '13800000001'"))
+        session.execute(
+            text("UPDATE merchant SET hours = '6:00 到 20:00', address = '东门', public_phone = '13800000001'")
+        )
     page = shop.owner.get(HOME).text
     assert "还没有自动回复" in page
     for example, said in (
