@@ -229,10 +229,11 @@ def withdraw(room: Room, rule_id: int) -> ResponseReturnValue:
 
 
 def new(room: Room, form: Submission[Any] | None = None) -> str:
+    """A form with an example in it, or with a question that nobody could answer."""
+    if form is not None:
+        return form_page(room, None, form)
     words = read_query(NewQuery).keyword
-    return form_page(
-        room, None, form or blank(kind1="text", priority=USUAL_PRIORITY, name=words[:NAME_MAX], contains=words)
-    )
+    return form_page(room, None, blank(kind1="text", priority=USUAL_PRIORITY, name=words[:NAME_MAX], contains=words))
 
 
 def create(room: Room) -> ResponseReturnValue:
