@@ -329,7 +329,7 @@ class TalkDesk(Base):
     merchant_id: Mapped[int] = mapped_column(ForeignKey("merchant.id"), primary_key=True, autoincrement=False)
     hours: Mapped[dict[str, Any]] = mapped_column(JSONB, server_default=text("'{}'"), info=PLAIN)
     """By weekday, "1" (Monday) to "7": lists of ["09:00", "21:00"]; {} where no hours are set."""
-    closed_days: Mapped[list[date]] = mapped_column(ARRAY(Date), server_default=text("'{}'"))
+    closed_days: Mapped[list[date]] = mapped_column(ARRAY(Date), server_default=text("'{}'"), info=PLAIN)
     asks_satisfaction: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
     hands_over: Mapped[bool] = mapped_column(Boolean, server_default=text("false"))
     """What nobody but a person can answer goes to the platform's own human service."""

@@ -9,8 +9,11 @@ from core.database import Role
 from core.runtime import Runtime
 
 FRACTIONS: Final = ("numeric", "real", "double precision", "money")
-NOT_MONEY: Final = ("traffic_alarm.usual",)
-"""How many scans are usual on such a day: a mean."""
+NOT_MONEY: Final = (
+    "traffic_alarm.usual", "merchant.latitude", "merchant.longitude", "merchant_card.latitude",
+    "merchant_card.longitude",
+)  # fmt: skip
+"""How many scans are usual on such a day: a mean; and degrees."""
 _WANTED: Final = {"fractions": list(FRACTIONS), "others": list(NOT_MONEY)}
 _ODD = text("""
     SELECT c.table_name || '.' || c.column_name

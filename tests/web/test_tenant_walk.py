@@ -161,6 +161,7 @@ class Town:
 
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
+        self._named: dict[tuple[str, int], list[str]] = {}
         self.street = Neighbourhood(runtime)
         self.inbox = Inbox(runtime)
         self.a, self.b = self._open("茶馆"), self._open("面馆")
@@ -256,7 +257,7 @@ class Town:
             """INSERT INTO talk_message (merchant_id, talk_id, direction, kind, content, staff_id, state, at)
                VALUES (:m, :talk, 'out', 'text', :name, :staff, 'waiting', :now),
                       (:m, :talk, 'note', 'text', :name, :staff, NULL, :now)""",
-            "UPDATE talk SET assigned_to = :staff WHERE id = :talk",
+            "UPDATE talk SET assigned_to = :staff, waiting_out = 1 WHERE id = :talk",
             "INSERT INTO canned_reply (merchant_id, title, text, position) VALUES (:m, :name, :name, 1)",
             "INSERT INTO talk_desk (merchant_id, asks_satisfaction) VALUES (:m, true)",
             """INSERT INTO desk_words (merchant_id, kind, text, review)
@@ -476,7 +477,9 @@ class Town:
         )
 
     def ids(self, parameter: str, shop: Shop) -> list[str]:
-        """Everything of this shop that the parameter could name."""
+        """Everything of this shop that the parameter could name, gone meanwhile or not."""
+        if (parameter, shop.id) in self._named:
+            return self._named[parameter, shop.id]
         queries = {
             "code_id": "SELECT id FROM sub_qr_code WHERE merchant_id = :id",
             "staff_id": "SELECT id FROM staff WHERE merchant_id = :id",
@@ -528,7 +531,7 @@ class Town:
         with self.runtime.transaction(Role.PLATFORM) as session:
             found = session.execute(text(queries[parameter]), {"id": shop.id}).scalars().all()
         assert found, f"{shop.name} has nothing that <{parameter}> could name"
-        return [str(one) for one in found]
+        return self._named.setdefault((parameter, shop.id), [str(one) for one in found])
 
 
 def new_picture(session: Any, merchant_id: int, colour: str) -> int:
