@@ -7,9 +7,10 @@ bad line, is one redemption with one answer (CO-6).
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any, TypeVar
 
 from flask import Blueprint, g, render_template
 from flask.typing import ResponseReturnValue
@@ -20,7 +21,7 @@ from sqlalchemy import select
 from campaigns.coupons import giving, redeeming, templates
 from campaigns.coupons.giving import Given
 from campaigns.coupons.models import Channel, TemplateState
-from campaigns.coupons.redeeming import Card, Redeemed
+from campaigns.coupons.redeeming import Card, Redeemed, Visited
 from campaigns.points.models import Visit
 from core import nonces
 from core.errors import BusinessError, Invalid, NotFound
@@ -58,19 +59,20 @@ class UndoForm(Form):
     reason: OptionalLine = ""
 
 
-class RedeemForm(LookForm):
-    """Which coupon of whoever shows the code, for which bill."""
-
-    coupon: Public = ""
-    bill: Whole = ""
-    nonce: Nonce = ""
-
-
 class VisitForm(LookForm):
     """That they were here, and what they paid."""
 
     bill: Whole = ""
     nonce: Nonce = ""
+
+
+class RedeemForm(VisitForm):
+    """Which coupon of whoever shows the code, for which bill."""
+
+    coupon: Public = ""
+
+
+FormT = TypeVar("FormT", bound=VisitForm)
 
 
 class GiveForm(LookForm):
@@ -121,11 +123,8 @@ def look() -> ResponseReturnValue:
 @merchant_required()
 def redeem() -> ResponseReturnValue:
     """Use a coupon up, once."""
-    form = read_form(RedeemForm)
-    if form.data is None:
-        return _entry(form), 422
-    data = form.data
-    try:
+
+    def work(data: RedeemForm, bill_fen: int | None) -> Verdict:
         done = redeeming.redeem(
             g.session,
             current_runtime(),
@@ -133,17 +132,13 @@ def redeem() -> ResponseReturnValue:
             staff_id=g.staff.id,
             shown=data.shown,
             coupon_public_id=data.coupon,
-            bill_fen=money_of(data.bill, "bill") if data.bill else None,
+            bill_fen=bill_fen,
             nonce=data.nonce,
             now=now(),
         )
-    except nonces.UnderWay:
-        raise
-    except Invalid as refusal:
-        return _card_again(data.shown, refusal, data.bill)
-    except BusinessError as refusal:
-        return _refused(_("没有核销"), refusal)
-    return _done(_redeemed(done))
+        return _redeemed(done)
+
+    return _with_bill(read_form(RedeemForm), work, refused=_("没有核销"))
 
 
 @blueprint.post("/reserve")
@@ -209,32 +204,46 @@ def _redeemed(done: Redeemed) -> Verdict:
 @merchant_required()
 def visit() -> ResponseReturnValue:
     """Note that they were here, without a coupon."""
-    form = read_form(VisitForm)
-    if form.data is None:
-        return _entry(form), 422
-    data = form.data
-    try:
+
+    def work(data: VisitForm, bill_fen: int | None) -> Verdict:
         done = redeeming.record_visit(
             g.session,
             current_runtime(),
             merchant_id=g.staff.merchant_id,
             staff_id=g.staff.id,
             shown=data.shown,
-            bill_fen=money_of(data.bill, "bill") if data.bill else None,
+            bill_fen=bill_fen,
             nonce=data.nonce,
             now=now(),
         )
-    except nonces.UnderWay:
-        raise
-    except Invalid as refusal:
-        return _card_again(data.shown, refusal, data.bill)
-    except BusinessError as refusal:
-        return _refused(_("没有记上"), refusal)
+        return _visited(done)
+
+    return _with_bill(read_form(VisitForm), work, refused=_("没有记上"))
+
+
+def _visited(done: Visited) -> Verdict:
     lines = [_("得到 %(points)s 积分", points=done.points)] if done.points else [_("这次没有积分")]
     if done.bill_fen is not None:
         lines.insert(0, _("账单 %(bill)s", bill=money(done.bill_fen)))
     undo = f"/merchant/till/visits/{done.visit_id}/undo"
-    return _done(Verdict(_("已记到店"), lines=tuple(lines), undo_path=undo, undo_label=_("撤销这次到店")))
+    return Verdict(_("已记到店"), lines=tuple(lines), undo_path=undo, undo_label=_("撤销这次到店"))
+
+
+def _with_bill(
+    form: Submission[FormT], work: Callable[[FormT, int | None], Verdict], *, refused: str
+) -> ResponseReturnValue:
+    """What a till does with a shown code and perhaps a bill, said big and plain; the card again if the bill is odd."""
+    if form.data is None:
+        return _entry(form), 422
+    bill = form.data.bill
+    try:
+        return _done(work(form.data, money_of(bill, "bill") if bill else None))
+    except nonces.UnderWay:
+        raise
+    except Invalid as refusal:
+        return _card_again(form.data.shown, refusal, bill)
+    except BusinessError as refusal:
+        return _refused(refused, refusal)
 
 
 @blueprint.post("/visits/<int:visit_id>/undo")
@@ -319,7 +328,7 @@ def _card(shown: str) -> Card:
     )
 
 
-def _entry(form: Submission[LookForm] | Submission[RedeemForm] | Submission[VisitForm] | Submission[GiveForm]) -> str:
+def _entry(form: Submission[Any]) -> str:
     return render_template("merchant/till.html", form=form)
 
 
