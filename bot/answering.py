@@ -17,6 +17,7 @@ from bot import context, lookups, own_words
 from bot.book import EMPTY, Book
 from bot.context import Asks, By, Choice, Context, Question, Shops
 from bot.lookups import Lookup, Wanted
+from bot.menus.buttons import merchant_of
 from bot.rules import matching
 from bot.rules.matching import Rule
 from bot.talks import desk as desks
@@ -25,10 +26,6 @@ from bot.talks.intake import TalkSeen
 from campaigns.broadcasts.mute import Shop
 from campaigns.broadcasts.spelling import plain
 
-MENU_WORDS: Final = "words:"
-"""A menu entry with such a key says what follows, as if it had been written."""
-MENU_MERCHANT: Final = "merchant:"
-"""A menu entry with such a key sets whom one talks to."""
 TOLD_LATELY: Final = intake.LINE_EVERY
 UNREADABLE: Final = "收到不支持的消息类型"
 """What the platform puts into a text for what it cannot deliver: stickers, cards, files."""
@@ -171,7 +168,7 @@ class Turn:
                 return False
             self.answer.rating, self.answer.enquiry_id = rating, question.enquiry_id
             self.answer.is_settled = True
-            return self._say(Answered.RATING, "谢谢您的评价，我们会做得更好。")
+            return self._say(Answered.RATING, enquiries.THANKS)
         reply = context.reply_to(question, self.said.text, at=self.said.at, shops=self.now.shops)
         if reply is None:
             return False
@@ -257,7 +254,7 @@ class Turn:
         assert merchant_id is not None  # noqa: S101
         desk = self.now.book.desk(merchant_id)
         if desk.hands_over:
-            self.answer.is_transferred = True
+            self._transfer()
             return ""
         chosen_at = self.now.context and self.now.context.chosen_at
         if chosen_at and self.answer.choice is None and self.said.at - chosen_at < TOLD_LATELY:
@@ -293,7 +290,7 @@ class Turn:
             return self._say(Answered.WORD, human_words(self.now))
         self._pass_on()
         if self.now.book.desk(self.answer.merchant_id).hands_over:
-            self.answer.is_transferred = True
+            self._transfer()
             return self._say(Answered.TALK)
         name = context.shown(self.now.shops.names[self.answer.merchant_id])
         return self._say(Answered.TALK, f"已经转给 {name} 的人，看到就回您。要补充什么，直接发在这里。")
@@ -303,6 +300,10 @@ class Turn:
         """Whether it is a known word or a shop's name but for a slip: then that is asked first."""
         words = self.said.text
         return bool(words) and (own_words.nearest(words) or self.now.shops.nearest(plain(words))) is not None
+
+    def _transfer(self) -> None:
+        """The platform's clerks answer; nobody of the shop's is waited for."""
+        self.answer.is_transferred, self.answer.waits = True, False
 
     @property
     def _is_asked(self) -> bool:
@@ -316,12 +317,22 @@ class Turn:
             self.answer.passes = self.now.question.inbox_ids
 
     def _ask(self, options: Sequence[Shop], *, keeps: bool = False) -> bool:
-        waiting = (self.said.inbox_id,) if keeps else ()
-        self.answer.question = Question.which(options, at=self.said.at, inbox_ids=waiting)
-        return self._say(Answered.ASKED, context.which_one(options, keeps=keeps))
+        waiting = self.now.question.inbox_ids if self._is_asked and self.now.question is not None else ()
+        asked = Question.which(options, at=self.said.at, inbox_ids=waiting)
+        self.answer.question = asked.keeping(self.said.inbox_id) if keeps else asked
+        kept = bool(self.answer.question.inbox_ids)
+        return self._say(Answered.ASKED, context.which_one(options, keeps=kept))
 
     def _pass_on(self) -> None:
         self.answer.is_for_people = self.answer.waits = True
+        question = self.now.question
+        if question is None or question.asked_at > self.said.at:
+            return
+        # Who goes on talking answers no question about how it was; what waited for a scan goes with this.
+        if question.kind is Asks.SATISFACTION:
+            self.answer.is_settled = not is_small_talk(self.said)
+        elif question.is_overtaken:
+            self.answer.passes, self.answer.is_settled = question.inbox_ids, True
 
     def _say(self, by: Answered, words: str = "") -> bool:
         self.answer.by, self.answer.words = by, words
@@ -404,9 +415,8 @@ def human_words(now: Situation) -> str:
 
 def menu_choice(menu_key: str, shops: Shops) -> Shop | None:
     """The shop that a menu entry stands for."""
-    number = menu_key.removeprefix(MENU_MERCHANT)
-    is_one = menu_key.startswith(MENU_MERCHANT) and number.isascii() and number.isdigit() and len(number) < 19
-    return shops.shop(int(number)) if is_one and shops.has(int(number)) else None
+    merchant_id = merchant_of(menu_key)
+    return None if merchant_id is None or not shops.has(merchant_id) else shops.shop(merchant_id)
 
 
 def decide(said: Said, now: Situation, *, claimed: Answered | None = None, has_keyword: bool = False) -> Answer:

@@ -134,12 +134,6 @@ def keyword_in(event: Event) -> str | None:
     return None if is_ours else said
 
 
-def is_about_shops(event: Event) -> bool:
-    """Whether it matters whose fan the writer is."""
-    ask = asked_in(event)
-    return ask is not None and ask.what is Asks.CHECK_IN
-
-
 # ---- Where a check-in is ---------------------------------------------------------------------------------------------
 
 

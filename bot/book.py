@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from threading import Lock
+from time import monotonic
 from typing import Final
 
 from sqlalchemy import text
@@ -39,18 +41,40 @@ class Book:
 EMPTY: Final = Book()
 
 
+QUICK_S: Final = 0.25
+"""A book that is read within this is read whenever it changed."""
+REST: Final = 10
+"""A larger one is left alone for so many times as long as reading it took: reading never takes the callback over."""
+
+
 class Keeper:
-    """The book as this process read it last; safe to use from several threads."""
+    """The book as this process read it last; safe to use from several threads, of which one reads at a time."""
 
     def __init__(self) -> None:
         self._book = EMPTY
+        self._reading = Lock()
+        self._rests_until = 0.0
 
     def at(self, session: Session, account_id: int, version: int) -> Book:
-        """The book of that version, or a newer one."""
+        """The book of that version, or a newer one; an older one while another thread reads, or a large one rests."""
         book = self._book
-        if book.version != version:
-            book = self._book = _read(session, account_id, version)
-        return book
+        is_first = book is EMPTY
+        if book.version == version or (not is_first and monotonic() < self._rests_until):
+            return book
+        if not self._reading.acquire(blocking=is_first):
+            return book
+        try:
+            if self._book.version != version:
+                self._read(session, account_id, version)
+            return self._book
+        finally:
+            self._reading.release()
+
+    def _read(self, session: Session, account_id: int, version: int) -> None:
+        began = monotonic()
+        self._book = _read(session, account_id, version)
+        took = monotonic() - began
+        self._rests_until = monotonic() + took * REST if took > QUICK_S else 0.0
 
 
 def _read(session: Session, account_id: int, version: int) -> Book:

@@ -92,6 +92,11 @@ class Question:
     inbox_ids: tuple[int, ...] = ()
     enquiry_id: int | None = None
 
+    @property
+    def is_overtaken(self) -> bool:
+        """Whether a scan said whom they talk to before they answered."""
+        return self.kind is Asks.MERCHANT and self.expires_at < self.asked_at + ASKED_ONCE_IN
+
     def is_open(self, at: datetime) -> bool:
         """Whether something said at that moment, which the platform tells in whole seconds, may answer it."""
         return self.asked_at.replace(microsecond=0) <= at < self.expires_at

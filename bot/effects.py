@@ -26,6 +26,7 @@ from bot.events import (
     TextMessage,
     Unsubscribed,
 )
+from bot.menus import buttons
 from bot.store import (
     Changes,
     CodeSeen,
@@ -53,9 +54,6 @@ from wechat.replies import Reply, TextReply
 ERASE_AFTER: Final = timedelta(hours=24)
 ERASE_AFTER_SILENT_LEAVE: Final = timedelta(days=7)
 """When only the reconciler noticed that somebody left, there is more room for an error of ours (FA-2)."""
-
-ERASE_WORDS: Final = own_words.ERASE
-"""What a follower writes to have everything about them deleted at once."""
 
 MOST_BIGINT: Final = 2**63 - 1
 MOST_INTEGER: Final = 2**31 - 1
@@ -199,8 +197,8 @@ def trigger_of(event: Event) -> WindowTrigger | None:
 def spoken(event: Event) -> Event:
     """The event as what it says: a menu entry that stands for words says them."""
     match event:
-        case MenuClicked(key=key) if key.startswith(answering.MENU_WORDS):
-            said = key.removeprefix(answering.MENU_WORDS)
+        case MenuClicked(key=key) if key.startswith(buttons.WORDS):
+            said = key.removeprefix(buttons.WORDS)
             return TextMessage(
                 openid=event.openid, occurred_at=event.occurred_at, dedupe_key=event.dedupe_key, fields={}, content=said
             )
@@ -285,7 +283,7 @@ def apply(
 def _asks_to_be_forgotten(event: Event) -> bool:
     match event:
         case TextMessage(content=content):
-            return own_words.is_among(content, own_words.ERASES)
+            return own_words.erases(content)
         case _:
             return isinstance(event, AuthorizationCancelled)
 

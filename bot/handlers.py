@@ -3,7 +3,7 @@
 from typing import Final
 
 from bot import own_words
-from bot.effects import ERASE_WORDS, Outcome, spoken
+from bot.effects import Outcome, spoken
 from bot.events import TextMessage
 from bot.robot import Happened, Robot
 from qrcodes import welcomes
@@ -14,7 +14,7 @@ robot: Final = Robot()
 PRIVACY: Final = (
     "我们只保存您在本号的编号、扫过哪些店的码、店家给您写的备注，和聊天记录（30 天后自动删除）；"
     "您是商户员工并绑定过微信的，还有这个绑定。不知道您的微信名和手机号。\n"
-    f"要立刻全部删除，请回复：{ERASE_WORDS}"
+    f"要立刻全部删除，请回复：{own_words.ERASE}"
 )
 ERASED: Final = "好的，您的信息正在删除，几秒后就不再保存。以后再发消息或扫码，会从一张新卡开始。"
 
@@ -79,7 +79,7 @@ def _own(happened: Happened) -> str | None:
     said = spoken(happened.event)
     if not isinstance(said, TextMessage):
         return None
-    if said is happened.event and own_words.is_among(said.content, own_words.ERASES):
+    if said is happened.event and own_words.erases(said.content):
         return ERASED
     if own_words.is_among(said.content, (*own_words.PRIVACY, *own_words.ERASES)):
         # A tap never deletes anything.

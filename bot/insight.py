@@ -202,13 +202,18 @@ def silent_rules(session: Session, *, now: datetime, limit: int) -> list[SilentR
     """Rules that are on, are 30 days old and answered nothing since: nobody asks so, or another rule wins."""
     rows = session.execute(
         text("""
-            SELECT r.id, r.name, r.merchant_id, r.created_at, fired.last
-            FROM reply_rule r
-            CROSS JOIN LATERAL (SELECT max(e.event_at) AS last FROM inbox_event e WHERE e.rule_id = r.id) fired
-            WHERE r.deleted_at IS NULL AND r.is_on AND r.created_at < :since
-              AND EXISTS (SELECT 1 FROM reply_rule_version v WHERE v.rule_id = r.id AND v.review = 'approved')
-              AND (fired.last IS NULL OR fired.last < :since)
-            ORDER BY fired.last NULLS FIRST, r.id LIMIT :most"""),
+            WITH lately AS MATERIALIZED (
+                SELECT DISTINCT e.rule_id FROM inbox_event e WHERE e.rule_id IS NOT NULL AND e.event_at >= :since),
+            silent AS MATERIALIZED (
+                SELECT r.id, r.name, r.merchant_id, r.created_at FROM reply_rule r
+                WHERE r.deleted_at IS NULL AND r.is_on AND r.created_at < :since
+                  AND EXISTS (SELECT 1 FROM reply_rule_version v WHERE v.rule_id = r.id AND v.review = 'approved')
+                  AND NOT EXISTS (SELECT 1 FROM lately WHERE lately.rule_id = r.id)
+                ORDER BY r.id LIMIT :most)
+            SELECT s.id, s.name, s.merchant_id, s.created_at, fired.last
+            FROM silent s
+            CROSS JOIN LATERAL (SELECT max(e.event_at) AS last FROM inbox_event e WHERE e.rule_id = s.id) fired
+            ORDER BY fired.last NULLS FIRST, s.id"""),
         {"since": now - SILENT, "most": limit},
     )
     return [SilentRule(*row) for row in rows]

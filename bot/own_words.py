@@ -32,6 +32,12 @@ def is_one(text: str) -> bool:
     return any(is_among(text, words) for words in (ERASES, PRIVACY, DESK))
 
 
+def erases(text: str) -> bool:
+    """Whether a message asks for the deletion itself, which nothing brings back: just these words, so that whoever
+    quotes them or asks about them loses nothing."""
+    return text.strip().rstrip("。．.！!") in ERASES
+
+
 def is_among(text: str, words: tuple[str, ...]) -> bool:
     """Whether a message is one of them, however it is spelt."""
     return plain(text) in words

@@ -17,7 +17,7 @@ TEXTS_KEPT: Final = timedelta(days=30)
 WINDOWS_KEPT: Final = timedelta(days=40)
 NOTICES_KEPT: Final = timedelta(days=90)
 LINKS_KEPT: Final = timedelta(days=1)
-CHOICES_KEPT: Final = timedelta(days=7)
+CHOICES_KEPT: Final = timedelta(days=10)
 """Long past the time in which a conversation still counts as one, with room for events that come late."""
 QUESTIONS_KEPT: Final = timedelta(days=1)
 LISTS_KEPT: Final = timedelta(days=7)

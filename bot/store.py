@@ -231,7 +231,9 @@ _CONTEXTS = """
            CASE WHEN is_chosen THEN choice.merchant_id ELSE told.merchant_id END,
            CASE WHEN choice.merchant_id IS NOT DISTINCT FROM told.merchant_id OR is_chosen THEN choice.at END,
            choice.at IS NOT NULL OR told.at IS NOT NULL,
-           q.kind, q.asked_at, q.expires_at, q.options, q.inbox_ids, q.enquiry_id
+           q.kind, q.asked_at,
+           least(q.expires_at, CASE WHEN q.kind = 'merchant' AND told.at > q.asked_at THEN told.at END),
+           q.options, q.inbox_ids, q.enquiry_id
     FROM jsonb_to_recordset(%(wanted)s) AS w(follower_id bigint, at timestamptz)
     LEFT JOIN LATERAL (
         SELECT c.merchant_id, c.at, c.inbox_id FROM context_choice c

@@ -9,7 +9,7 @@ from flask_babel import gettext as _
 
 from bot.rules import reading as rules
 from bot.talks import desk
-from bot.talks.reading import counts as talk_counts
+from bot.talks.reading import waiting
 from campaigns.broadcasts import approval
 from campaigns.broadcasts.usage import foreign_unlabelled
 from campaigns.coupons import templates
@@ -161,7 +161,7 @@ def foreign_sends() -> int:
 def waiting_customers() -> int:
     """How many customers wait for somebody of the merchant's to answer; asked once a request."""
     if "waiting_customers" not in g:
-        g.waiting_customers = talk_counts(g.session, merchant_id=g.staff.merchant_id, staff_id=g.staff.id).waiting
+        g.waiting_customers = waiting(g.session, merchant_id=g.staff.merchant_id)
     return int(g.waiting_customers)
 
 

@@ -24,7 +24,7 @@ from bot.talks.grams import grams
 from bot.talks.models import AnswerState, Kind, Why
 from campaigns.coupons import giving
 from campaigns.coupons.models import Channel
-from core import nonces, outbox
+from core import audit, nonces, outbox
 from core.database import Role, rows_changed
 from core.errors import BusinessError, Invalid, NotFound, Phrase
 from core.jobs import Handler
@@ -59,6 +59,7 @@ NOTE_MAX: Final = 500
 _CLOSED: Final = frozenset({45015, 45047})
 _LEFT: Final = frozenset({40003, 43004, 46004, 49003, 50005})
 _PLAIN: Final = str.maketrans('<>"', "〈〉＂")
+_NO_MARKUP: Final = str.maketrans("<>", "〈〉")
 
 
 class GoneOut(BusinessError):
@@ -143,7 +144,7 @@ def write(
 
     It goes out at once where a window is open, and else at the fan's next hello. The talk counts as answered.
     """
-    fan = _lock(session, merchant_id=merchant_id, talk_id=talk_id)
+    fan = _fan_of(session, merchant_id=merchant_id, talk_id=talk_id)
     body = {"talk": talk_id, **_body(answer)}
 
     def work() -> Mapping[str, Any]:
@@ -152,6 +153,13 @@ def write(
         kind, content = _content(
             session, answer, fan=fan, cause=f"staff:{staff_id}:{nonce}", hosts=hosts, public_url=public_url, now=now
         )
+        if isinstance(answer, CouponAnswer):
+            audit.record(
+                session, actor_kind="merchant", actor_id=staff_id, merchant_id=merchant_id, action="coupon.give",
+                subject=f"coupon_template:{answer.template_id}", detail={"follower": fan.follower_id},
+            )  # fmt: skip
+        # A coupon holds its person's row: the talk comes after, as everywhere.
+        _lock(session, merchant_id=merchant_id, talk_id=talk_id)
         message_id = add(
             session,
             {
@@ -198,18 +206,25 @@ def cancel(session: Session, *, merchant_id: int, talk_id: int, message_id: int)
     raise GoneOut if is_there else NotFound("没有这条消息。")
 
 
-def _lock(session: Session, *, merchant_id: int, talk_id: int) -> Row[Any]:
-    """The talk, locked, with what speaks against writing in it; another merchant's is missing (TN-3)."""
+def _fan_of(session: Session, *, merchant_id: int, talk_id: int) -> Row[Any]:
+    """Whose talk it is, with what speaks against writing in it; another merchant's is missing (TN-3)."""
     row = session.execute(
         text("""
-            SELECT t.id, t.follower_id, w.status, w.erased_at IS NOT NULL AS is_erased
+            SELECT t.follower_id, w.status, w.erased_at IS NOT NULL AS is_erased
             FROM talk t LEFT JOIN follower w ON w.id = t.follower_id
-            WHERE t.merchant_id = :merchant_id AND t.id = :id FOR UPDATE OF t"""),
+            WHERE t.merchant_id = :merchant_id AND t.id = :id"""),
         {"merchant_id": merchant_id, "id": talk_id},
     ).one_or_none()
     if row is None:
         raise NotFound("没有这个会话。")
     return row
+
+
+def _lock(session: Session, *, merchant_id: int, talk_id: int) -> None:
+    """Hold the talk; another merchant's is missing (TN-3)."""
+    statement = text("SELECT 1 FROM talk WHERE merchant_id = :merchant_id AND id = :id FOR UPDATE")
+    if session.execute(statement, {"merchant_id": merchant_id, "id": talk_id}).scalar() is None:
+        raise NotFound("没有这个会话。")
 
 
 def _body(answer: Answer) -> dict[str, Any]:
@@ -263,6 +278,8 @@ def _content(
 def checked(session: Session, words: str, *, hosts: frozenset[str], is_required: bool = True, room: int = 0) -> str:
     """Words as they are sent: without what gets the whole account banned, and no longer than the platform takes."""
     said = clean(words, name=Phrase("回复"), field="text", longest=TEXT_MAX_BYTES, is_required=is_required, lines=True)
+    # Nobody reads an answer before it goes out: it is never markup.
+    said = said.translate(_NO_MARKUP)
     if len(said.encode()) > TEXT_MAX_BYTES - room:
         sentence = Phrase("回复太长：最多约 %(characters)s 个汉字。")
         raise Invalid(sentence, field="text", characters=(TEXT_MAX_BYTES - room) // 3)
@@ -404,14 +421,18 @@ def _send(client: WeChatClient, openid: str, reply: Reply) -> None:
 def _begin(session: Session, talk_id: int, *, now: datetime) -> _Call | None:
     """Commit to one call: from here on it counts as made. None where nothing is to be said now."""
     whose = session.execute(
-        text("SELECT follower_id, merchant_id FROM talk WHERE id = :id"), {"id": talk_id}
+        text("""
+            SELECT t.follower_id, t.merchant_id FROM talk t
+            JOIN merchant m ON m.id = t.merchant_id AND m.state = 'active' WHERE t.id = :id"""),
+        {"id": talk_id},
     ).one_or_none()
     if whose is None:
+        # Who is suspended says nothing in the account's name.
         return None
     fan = session.execute(
         text("SELECT id, openid, status, erased_at FROM follower WHERE id = :id FOR UPDATE"), {"id": whose.follower_id}
     ).one()
-    session.execute(text("SELECT 1 FROM talk WHERE id = :id FOR UPDATE"), {"id": talk_id})
+    _hold(session, talk_id)
     if fan.openid is None or fan.erased_at is not None or fan.status == "gone":
         refuse_open(session, talk_id=talk_id)
         return None
@@ -427,8 +448,11 @@ def _begin(session: Session, talk_id: int, *, now: datetime) -> _Call | None:
                 _end(session, message.id, AnswerState.SKIPPED, Why.NO_ROOM)
                 continue
             session.execute(
-                text("UPDATE talk_message SET state = 'waiting' WHERE talk_id = :id AND state = 'planned'"),
-                {"id": talk_id},
+                text("""
+                    UPDATE talk_message SET state = CASE kind WHEN 'rating' THEN 'skipped' ELSE 'waiting' END,
+                        why = CASE kind WHEN 'rating' THEN :no_room ELSE why END
+                    WHERE talk_id = :id AND state = 'planned'"""),
+                {"id": talk_id, "no_room": Why.NO_ROOM},
             )
             return None
         enquiry_id = None
@@ -522,6 +546,7 @@ def _give_back(session: Session, window_id: int) -> None:
 def _take_back(session: Session, call: _Call) -> None:
     """The platform was too busy to take it: it waits as before, and its place in the window is free."""
     _take_back_question(session, call)
+    _hold(session, call.talk_id)
     planned = session.execute(
         text("""
             UPDATE talk_message SET state = :was, window_id = NULL, calling_at = NULL
@@ -539,6 +564,11 @@ def _take_back_question(session: Session, call: _Call) -> None:
         enquiries.take_back_question(session, call.enquiry_id)
 
 
+def _hold(session: Session, talk_id: int) -> None:
+    """A talk is held before its messages, by whoever changes one."""
+    session.execute(text("SELECT 1 FROM talk WHERE id = :id FOR UPDATE"), {"id": talk_id})
+
+
 def _record(session: Session, call: _Call, became: Outcome, errcode: int | None) -> None:
     """Write down what came of a call. The sweep may have given it up meanwhile; what we saw ourselves is better.
 
@@ -547,6 +577,7 @@ def _record(session: Session, call: _Call, became: Outcome, errcode: int | None)
     """
     mine = {"id": call.message_id, "errcode": errcode}
     if became is not Outcome.REFUSED:
+        _hold(session, call.talk_id)
         session.execute(
             text("""
                 UPDATE talk_message SET state = :state, errcode = :errcode
@@ -555,6 +586,7 @@ def _record(session: Session, call: _Call, became: Outcome, errcode: int | None)
         )
         return
     _take_back_question(session, call)
+    _hold(session, call.talk_id)
     if errcode in _CLOSED:
         session.execute(text("UPDATE message_window SET used = allowance WHERE inbox_id = :id"), {"id": call.window_id})
         waits = session.execute(
@@ -579,11 +611,17 @@ def _record(session: Session, call: _Call, became: Outcome, errcode: int | None)
 
 
 def give_up_lost_calls(session: Session, now: datetime) -> None:  # noqa: ARG001  calls last as long as they last
-    """Admit that nobody will tell any more what became of calls whose worker died."""
+    """Admit that nobody will tell any more what became of calls whose worker died; of a talk in use, next time."""
     session.execute(
         text("""
+            WITH held AS MATERIALIZED (
+                SELECT t.id FROM talk t
+                WHERE t.id IN (SELECT m.talk_id FROM talk_message m
+                               WHERE m.state = 'calling' AND m.calling_at < clock_timestamp() - :lasts)
+                ORDER BY t.id FOR UPDATE SKIP LOCKED)
             UPDATE talk_message SET state = 'unknown'
-            WHERE state = 'calling' AND calling_at < clock_timestamp() - :lasts"""),
+            WHERE talk_id IN (SELECT id FROM held) AND state = 'calling'
+              AND calling_at < clock_timestamp() - :lasts"""),
         {"lasts": CALL_LASTS},
     )
 
@@ -594,6 +632,7 @@ def owe_forgotten(session: Session, now: datetime) -> None:
         text("""
             SELECT DISTINCT ON (m.talk_id) m.talk_id, m.merchant_id, m.id
             FROM talk_message m JOIN talk t ON t.merchant_id = m.merchant_id AND t.id = m.talk_id
+            JOIN merchant shop ON shop.id = m.merchant_id AND shop.state = 'active'
             WHERE m.state IN ('planned', 'waiting') AND m.created_at < :since
               AND EXISTS (SELECT 1 FROM message_window w WHERE w.follower_id = t.follower_id
                           AND w.merchant_id = m.merchant_id AND w.expires_at > :now AND w.opened_at < :since

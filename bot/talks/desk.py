@@ -23,7 +23,7 @@ from merchants.reviews import ReviewState, decide
 from merchants.wording import Finding, ListedWord, clean, lint, refuse_bad_wording
 
 WORDS_MAX: Final = 200
-RANGES_A_DAY: Final = 3
+RANGES_A_DAY: Final = 2
 CLOSED_DAYS_MAX: Final = 60
 NOTIFY_AFTER: Final = range(1, 721)
 WEEKDAYS: Final = range(1, 8)

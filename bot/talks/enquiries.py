@@ -24,10 +24,8 @@ MOST_MEASURED: Final = 20_000
 RATED_WITHIN: Final = timedelta(hours=24)
 """How long the question waits for its answer."""
 
-RATINGS: Final = ((1, 3, "满意"), (2, 2, "一般"), (3, 1, "不满意"))
-"""What is replied, what it counts, and its name."""
 QUESTION: Final = "这次的回复您满意吗？请回复数字：\n1. 满意\n2. 一般\n3. 不满意"
-THANKS: Final = "谢谢您的评价！"
+THANKS: Final = "谢谢您的评价，我们会做得更好。"
 _WORDS: Final = {
     3: frozenset(("1", "满意", "很满意", "非常满意", "好", "很好", "好评", "挺好", "挺好的")),
     2: frozenset(("2", "一般", "一般般", "还行", "还可以", "凑合")),

@@ -70,11 +70,6 @@ class Page:
     after: Key | None
     """What to ask the next page with; None on the last one."""
 
-    @property
-    def mark(self) -> str:
-        """Changes whenever anything that the page shows does: for an ETag."""
-        return ".".join(f"{one.id}-{one.version}" for one in self.lines)
-
 
 @dataclass(frozen=True)
 class Counts:
@@ -204,9 +199,9 @@ def counts(session: Session, *, merchant_id: int, staff_id: int) -> Counts:
     return Counts(*row)
 
 
-def unread(session: Session, *, merchant_id: int) -> int:
-    """Talks with something nobody has seen: the number on the tab."""
-    statement = text("SELECT count(*) FROM talk WHERE merchant_id = :merchant_id AND unread > 0")
+def waiting(session: Session, *, merchant_id: int) -> int:
+    """Talks in which somebody waits for an answer: the number on the tab."""
+    statement = text("SELECT count(*) FROM talk WHERE merchant_id = :merchant_id AND state = 'waiting'")
     return int(session.execute(statement, {"merchant_id": merchant_id}).scalar_one())
 
 

@@ -1,5 +1,5 @@
-"""A merchant's people learn that somebody waits, with the page closed: once for each enquiry, and nothing of what was
-said. How they are told, and who has switched it off, is `merchants.notices`'s to know."""
+"""A merchant's people learn that somebody waits, with the page closed: once for each time somebody begins to wait, and
+nothing of what was said. How they are told, and who has switched it off, is `merchants.notices`'s to know."""
 
 from datetime import datetime, timedelta
 from typing import Final
@@ -8,43 +8,59 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from bot.talks import desk
+from core.database import rows_changed
 from merchants import notices
 from merchants.models import NoticeKind
 from merchants.notices import News
 
-AT_ONCE: Final = 1_000
+AT_ONCE: Final = 200
 CAUSE: Final = "enquiry"
 STALE: Final = timedelta(days=2)
 """What has waited for longer is not news: the talk ends by itself."""
 
+_WAITING_AT: Final = """
+    FROM enquiry e
+    JOIN talk t ON t.merchant_id = e.merchant_id AND t.id = e.talk_id AND t.state = 'waiting'
+    JOIN merchant m ON m.id = e.merchant_id AND m.state = 'active'
+    LEFT JOIN talk_desk d ON d.merchant_id = e.merchant_id
+    WHERE e.closed_at IS NULL AND (e.told_at IS NULL OR e.told_at < t.waiting_since)
+      AND t.waiting_since <= :now - coalesce(d.notify_after, :notify_after) * interval '1 minute'
+      AND t.waiting_since > :stale"""
+
 
 def tell_of_waiting(session: Session, now: datetime) -> None:
-    """Tell of everybody who has waited for as long as their merchant said; outside its hours once they begin."""
+    """Tell of everybody who has waited for as long as their merchant said; outside its hours once they begin.
+
+    Desks that are closed now are left out before the oldest are taken, so that a night's questions to one shop hide
+    nobody's to another.
+    """
+    given = {"now": now, "notify_after": desk.PLAIN.notify_after, "stale": now - STALE}
+    shops = session.execute(text(f"SELECT DISTINCT e.merchant_id {_WAITING_AT}"), given).scalars().all()
+    desks = desk.load(session, shops)
+    receiving = [shop for shop in shops if desks.get(shop, desk.PLAIN).hours.is_open(now)]
     waiting = session.execute(
-        text("""
-            SELECT e.id, e.merchant_id, e.talk_id, e.opened_at, t.number
-            FROM enquiry e
-            JOIN talk t ON t.merchant_id = e.merchant_id AND t.id = e.talk_id AND t.state = 'waiting'
-            JOIN merchant m ON m.id = e.merchant_id AND m.state = 'active'
-            LEFT JOIN talk_desk d ON d.merchant_id = e.merchant_id
-            WHERE e.closed_at IS NULL AND e.first_answer_at IS NULL AND e.told_at IS NULL
-              AND e.opened_at <= :now - coalesce(d.notify_after, :notify_after) * interval '1 minute'
-            ORDER BY e.opened_at, e.id LIMIT :most FOR UPDATE OF e SKIP LOCKED"""),
-        {"now": now, "most": AT_ONCE, "notify_after": desk.PLAIN.notify_after},
+        text(f"""
+            SELECT e.id, e.merchant_id, e.talk_id, t.waiting_since, t.number {_WAITING_AT}
+              AND e.merchant_id = ANY(:receiving)
+            ORDER BY t.waiting_since, e.id LIMIT :most"""),
+        {**given, "receiving": receiving, "most": AT_ONCE},
     ).all()
-    desks = desk.load(session, {row.merchant_id for row in waiting})
-    told = []
     for row in waiting:
-        if not desks.get(row.merchant_id, desk.PLAIN).hours.is_open(now):
-            continue
-        if now - row.opened_at < STALE:
+        if _claim(session, row.id, row.waiting_since, now):
             news = News(
                 NoticeKind.TALK_WAITS,
-                cause=f"{CAUSE}:{row.id}",
+                cause=f"{CAUSE}:{row.id}:{row.waiting_since:%Y%m%dT%H%M%S}",
                 path=f"/merchant/talks/{row.talk_id}",
                 subject=row.number,
             )
             notices.tell(session, merchant_id=row.merchant_id, news=news, now=now)
-        told.append(row.id)
-    if told:
-        session.execute(text("UPDATE enquiry SET told_at = :now WHERE id = ANY(:ids)"), {"now": now, "ids": told})
+
+
+def _claim(session: Session, enquiry_id: int, waiting_since: datetime, now: datetime) -> bool:
+    told = session.execute(
+        text("""
+            UPDATE enquiry SET told_at = :now
+            WHERE id = :id AND closed_at IS NULL AND (told_at IS NULL OR told_at < :since)"""),
+        {"id": enquiry_id, "now": now, "since": waiting_since},
+    )
+    return bool(rows_changed(told))

@@ -85,7 +85,7 @@ def keep_the_book() -> None:
     op.execute(f"GRANT SELECT ON answer_book TO {PLATFORM}")
     op.execute("""
         CREATE FUNCTION bump_answer_book() RETURNS trigger
-        LANGUAGE plpgsql SECURITY DEFINER SET search_path = public AS $$
+        LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
         BEGIN
             INSERT INTO answer_book (account_id) SELECT id FROM official_account ORDER BY id
             ON CONFLICT (account_id) DO UPDATE SET version = answer_book.version + 1;

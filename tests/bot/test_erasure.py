@@ -8,8 +8,8 @@ import redis
 from sqlalchemy import LargeBinary, text
 from sqlalchemy.dialects.postgresql import JSONB
 
-from bot import erasers, periodic, retention
-from bot.effects import ERASE_AFTER, ERASE_WORDS
+from bot import erasers, own_words, periodic, retention
+from bot.effects import ERASE_AFTER
 from bot.events import AuthorizationCancelled
 from bot.inbox import Inbox
 from bot.jobs import HANDLERS
@@ -99,7 +99,7 @@ def test_nothing_is_found_of_who_asked_to_be_forgotten(
         {"inbox_event.body", "talk_message.content", "talk.preview", "dead_letter.body"},
         {"inbox_event.body", "talk_message.content", "talk.preview", "fan.note", "fan_tag.tag"},
     ]
-    inbox.receive([wrote(openid, street.now, ERASE_WORDS)])
+    inbox.receive([wrote(openid, street.now, own_words.ERASE)])
     run(runtime)
     runtime.bell.flush()
     assert [hits(runtime, canary) for canary in canaries] == [[], [], []]
@@ -112,7 +112,7 @@ def test_a_request_that_comes_late_is_met_all_the_same(runtime: Runtime, street:
     code = street.code(street.merchant("茶馆"))
     inbox.receive([subscribed(ANN, street.now - timedelta(minutes=5), code.scene)])
     inbox.receive([wrote(ANN, street.now, "在吗")])
-    inbox.receive([wrote(ANN, street.now - timedelta(seconds=2), ERASE_WORDS)])
+    inbox.receive([wrote(ANN, street.now - timedelta(seconds=2), own_words.ERASE)])
     run(runtime)
     assert query(runtime, "SELECT openid FROM follower") == [(None,)]
 
@@ -132,7 +132,7 @@ def test_what_was_counted_stays_counted(runtime: Runtime, street: Neighbourhood,
     tea = street.code(street.merchant("茶馆"))
     openid = new_openid()
     inbox.receive([subscribed(openid, street.now - DAY, tea.scene)])
-    inbox.receive([wrote(openid, street.now, ERASE_WORDS)])
+    inbox.receive([wrote(openid, street.now, own_words.ERASE)])
     tables = ("scan", "follow_episode", "attribution", "inbox_event", "fan", "message_window")
     before = [query(runtime, f"SELECT count(*) FROM {table}") for table in tables]  # noqa: S608
     run(runtime)
@@ -148,7 +148,7 @@ def test_who_writes_again_is_in_no_list_until_a_scan_starts_an_empty_card(
     openid = new_openid()
     inbox.receive([subscribed(openid, street.now - DAY, tea.scene)])
     note(runtime)
-    inbox.receive([wrote(openid, street.now - HOUR, ERASE_WORDS)])
+    inbox.receive([wrote(openid, street.now - HOUR, own_words.ERASE)])
     run(runtime)
     inbox.receive([wrote(openid, street.now, "在吗")])
     assert query(runtime, "SELECT openid, erased_at FROM follower") == [(openid, None)]
@@ -165,7 +165,7 @@ def test_what_a_merchant_writes_a_moment_later_finds_no_card(
     inbox.receive([subscribed(ann := new_openid(), street.now - DAY, tea.scene)])
     with runtime.transaction(Role.PLATFORM) as session:
         (fan,) = fans.page(session, tea.merchant_id)
-    inbox.receive([wrote(ann, street.now, ERASE_WORDS)])
+    inbox.receive([wrote(ann, street.now, own_words.ERASE)])
     run(runtime)
     with runtime.transaction(Role.MERCHANT, merchant_id=tea.merchant_id) as session:
         with pytest.raises(NotFound):
@@ -178,7 +178,7 @@ def test_what_a_merchant_writes_a_moment_later_finds_no_card(
 def test_doing_it_twice_takes_nothing_that_came_since(runtime: Runtime, street: Neighbourhood, inbox: Inbox) -> None:
     openid = new_openid()
     inbox.receive([subscribed(openid, street.now - DAY)])
-    inbox.receive([wrote(openid, street.now - HOUR, ERASE_WORDS)])
+    inbox.receive([wrote(openid, street.now - HOUR, own_words.ERASE)])
     with runtime.transaction(Role.PLATFORM) as session:
         task = outbox.claim(session, DEFAULT)
     assert task is not None
@@ -196,7 +196,7 @@ def test_a_late_delivery_about_the_forgotten_is_counted_and_not_kept(
     tea = street.code(street.merchant("茶馆"))
     openid = new_openid()
     inbox.receive([subscribed(openid, street.now - DAY)])
-    inbox.receive([wrote(openid, street.now, ERASE_WORDS)])
+    inbox.receive([wrote(openid, street.now, own_words.ERASE)])
     run(runtime)
     inbox.receive([wrote(openid, street.now - HOUR, SECRET_WORDS)])
     inbox.receive([scanned(openid, street.now - HOUR, tea.scene)])
@@ -210,7 +210,7 @@ def test_a_late_scan_of_who_was_forgotten_and_left_fills_no_card(
     tea = street.code(street.merchant("茶馆"))
     openid = new_openid()
     inbox.receive([subscribed(openid, street.now - DAY, tea.scene)])
-    inbox.receive([wrote(openid, street.now - HOUR, ERASE_WORDS)])
+    inbox.receive([wrote(openid, street.now - HOUR, own_words.ERASE)])
     run(runtime)
     inbox.receive([unsubscribed(openid, street.now)])
     inbox.receive([scanned(openid, street.now - timedelta(seconds=5), tea.scene)])
@@ -225,7 +225,7 @@ def test_words_of_the_second_in_which_the_forgotten_left_bring_nobody_back(
     tea = street.code(street.merchant("茶馆"))
     openid = new_openid()
     inbox.receive([subscribed(openid, street.now - DAY, tea.scene)])
-    inbox.receive([wrote(openid, street.now - HOUR, ERASE_WORDS)])
+    inbox.receive([wrote(openid, street.now - HOUR, own_words.ERASE)])
     inbox.receive([unsubscribed(openid, street.now)])
     run(runtime)
     assert inbox.receive([wrote(openid, street.now, SECRET_WORDS)]) == [None]
@@ -302,7 +302,7 @@ def test_a_restored_backup_forgets_again(runtime: Runtime, street: Neighbourhood
     for openid in (forgotten, back, other):
         inbox.receive([subscribed(openid, street.now - DAY)])
     for openid in (forgotten, back):
-        inbox.receive([wrote(openid, street.now - HOUR, ERASE_WORDS)])
+        inbox.receive([wrote(openid, street.now - HOUR, own_words.ERASE)])
     # As restored: the log is newer than everything else.
     with runtime.transaction(Role.PLATFORM) as session:
         session.execute(text("UPDATE outbox SET state = 'done', finished_at = now()"))

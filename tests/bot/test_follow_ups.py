@@ -11,8 +11,7 @@ import pytest
 import requests
 from sqlalchemy import text
 
-from bot import erasers, follow_ups, periodic
-from bot.effects import ERASE_WORDS
+from bot import erasers, follow_ups, own_words, periodic
 from bot.inbox import Inbox
 from bot.jobs import HANDLERS
 from core import jobs, outbox
@@ -162,7 +161,7 @@ def test_who_or_what_is_gone_meanwhile_ends_it(
             inbox.receive([subscribed(openid, at + timedelta(seconds=1))])
             inbox.receive([unsubscribed(openid, at + timedelta(seconds=1))])
         case "forgotten":
-            inbox.receive([wrote(openid, at + timedelta(seconds=1), ERASE_WORDS)])
+            inbox.receive([wrote(openid, at + timedelta(seconds=1), own_words.ERASE)])
             jobs.drain(connected, {erasers.ERASE: erasers.erase_follower}, outbox.DEFAULT)
         case _:
             with connected.transaction(Role.PLATFORM) as session:

@@ -15,7 +15,7 @@ import requests
 from sqlalchemy import text
 
 import worker
-from bot.effects import ERASE_WORDS
+from bot import own_words
 from bot.erasers import ERASE, erase_follower
 from bot.inbox import Inbox
 from campaigns.broadcasts import control, hello
@@ -188,7 +188,7 @@ def test_nothing_is_owed_where_nothing_waits(tea: Shop) -> None:
     assert tea.owed() == 0
 
 
-@pytest.mark.parametrize("words", ["退订", "退订 茶馆", "恢复 茶馆", ERASE_WORDS])
+@pytest.mark.parametrize("words", ["退订", "退订 茶馆", "恢复 茶馆", own_words.ERASE])
 def test_who_wants_to_be_left_alone_is_not_told_offers(tea: Shop, words: str) -> None:
     tea.waits()
     tea.scans()
@@ -216,7 +216,7 @@ def test_what_happens_in_between_is_seen_before_the_call(tea: Shop, what: str, s
         case "left":
             tea.inbox.receive([unsubscribed(tea.openid, tea.now + SECOND)])
         case "forgotten":
-            tea.inbox.receive([wrote(tea.openid, tea.now + SECOND, ERASE_WORDS)])
+            tea.inbox.receive([wrote(tea.openid, tea.now + SECOND, own_words.ERASE)])
             jobs.drain(tea.runtime, {ERASE: erase_follower}, outbox.DEFAULT)
         case "paused":
             tea.do("UPDATE broadcast SET state = 'paused', paused_by = 'merchant'")

@@ -9,8 +9,7 @@ import pytest
 from sqlalchemy import text
 
 import worker
-from bot import periodic, reconcile
-from bot.effects import ERASE_WORDS
+from bot import own_words, periodic, reconcile
 from bot.inbox import Inbox
 from bot.jobs import HANDLERS
 from core import erasure, jobs, outbox
@@ -265,7 +264,7 @@ def test_it_says_when_it_last_succeeded(connected: Runtime, street: Neighbourhoo
 
 
 def ask_to_be_forgotten(runtime: Runtime, inbox: Inbox, openid: str, at: datetime) -> None:
-    inbox.receive([wrote(openid, at, ERASE_WORDS)])
+    inbox.receive([wrote(openid, at, own_words.ERASE)])
     do_everything_due(runtime)
     assert openid not in followers(runtime)
 

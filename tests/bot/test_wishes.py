@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from bot.effects import ERASE_WORDS
+from bot import own_words
 from bot.erasers import ERASE, erase_follower
 from bot.events import MassSendFinished
 from bot.inbox import Inbox
@@ -170,7 +170,7 @@ def test_an_erasure_takes_the_wishes_along(runtime: Runtime, street: Neighbourho
         session.execute(
             text("INSERT INTO unreachable (follower_id, channel, since) SELECT id, 'mass', app_now() FROM follower")
         )
-    say(inbox, ann, street.now + SECOND, ERASE_WORDS)
+    say(inbox, ann, street.now + SECOND, own_words.ERASE)
     jobs.drain(runtime, {ERASE: erase_follower}, outbox.DEFAULT)
     assert (opted_out(runtime), rows(runtime, "SELECT 1 FROM unreachable")) == (0, [])
 
