@@ -121,8 +121,9 @@ def follow_rules() -> None:
 
 def keep_the_book() -> None:
     """Whoever holds the rules in force learns of every change, also of a picture that has arrived at the platform."""
-    # The function that raises the number runs as the owner of the schema, who would find no account otherwise.
-    op.execute("CREATE POLICY official_account_owner ON official_account FOR SELECT TO CURRENT_USER USING (true)")
+    # The functions that raise the number run as the owner of the schema, who would find nothing otherwise.
+    for table in ("official_account", "reply_rule_version"):
+        op.execute(f"CREATE POLICY {table}_owner ON {table} FOR SELECT TO CURRENT_USER USING (true)")
     for table in ("reply_rule", "reply_rule_version"):
         op.execute(f"""
             CREATE TRIGGER {table}_is_in_the_book AFTER INSERT OR UPDATE OR DELETE ON {table}

@@ -196,7 +196,7 @@ def test_a_desk_may_leave_it_to_the_platforms_human_service(
     assert "<MsgType><![CDATA[transfer_customer_service]]></MsgType>" in first
     ann.now += SECOND
     assert ann.says("人工") == TRANSFERRED
-    assert ann.heard == [("王记水果", "苹果坏了", True), ("王记水果", "人工", True)]
+    assert ann.heard == [("王记水果", "苹果坏了", False), ("王记水果", "人工", False)]
     assert from_json(to_json(TransferReply())) == TransferReply()
     assert from_json(to_json(TextReply("好"))) == TextReply("好")
 

@@ -306,7 +306,7 @@ def test_an_erasure_and_time_forget_whom_one_talked_to(
     jobs.drain(runtime, {ERASE: erase_follower}, outbox.DEFAULT)
     counts = "SELECT (SELECT count(*) FROM context_choice), (SELECT count(*) FROM pending_question)"
     assert rows(runtime, counts) == [(2, 1)]
-    advance(runtime, timedelta(days=8))
+    advance(runtime, timedelta(days=11))
     with runtime.transaction(Role.PLATFORM) as session:
         owe(session, runtime.now())
     jobs.drain(runtime, {FORGET: forget_old}, outbox.DEFAULT)

@@ -101,8 +101,8 @@ def test_questions_nobody_could_answer_are_grouped_by_wording(runtime: Runtime) 
 RULE = """
     WITH one AS (
         INSERT INTO reply_rule (account_id, name, created_at, is_on) VALUES (:account, :name, :at, :is_on) RETURNING id)
-    INSERT INTO reply_rule_version (rule_id, patterns, answers, review)
-    SELECT id, '[{"mode": "exact", "words": "停车"}]', CAST(:answers AS jsonb), :review FROM one
+    INSERT INTO reply_rule_version (rule_id, patterns, answers, review, reviewed_by, reviewed_at)
+    SELECT id, '[{"mode": "exact", "words": "停车"}]', CAST(:answers AS jsonb), :review, 1, :at FROM one
     RETURNING rule_id"""
 ANSWERS = json.dumps(
     [{"kind": "text", "text": "地下一层", "title": "", "description": "", "url": "", "picture_id": None}]

@@ -165,6 +165,18 @@ def test_there_are_only_so_many_rules(street: Neighbourhood, tea: int, monkeypat
         writing.restore(session, author(session, tea), first, now=street.now)
 
 
+def new_picture(street: Neighbourhood, merchant_id: int, name: str) -> int:
+    with street.runtime.transaction(Role.PLATFORM) as session:
+        return int(
+            session.execute(
+                text("""INSERT INTO picture (merchant_id, public_id, content, mime, sha256, width, height)
+                        VALUES (:shop, :name, 'x', 'image/jpeg', sha256(convert_to(CAST(:name AS text), 'UTF8')), 1, 1)
+                        RETURNING id"""),
+                {"shop": merchant_id, "name": name},
+            ).scalar_one()
+        )
+
+
 def test_nobody_touches_anothers_rule_or_picture(street: Neighbourhood, tea: int) -> None:
     noodles = street.merchant("面馆")
     rule_id = create(street, tea, draft("地址"))
@@ -172,13 +184,7 @@ def test_nobody_touches_anothers_rule_or_picture(street: Neighbourhood, tea: int
     for other in (rule_id, everybodys):
         with pytest.raises(NotFound):
             change(street, noodles, other, draft("地址"))
-    with street.runtime.transaction(Role.PLATFORM) as session:
-        picture_id = session.execute(
-            text("""INSERT INTO picture (merchant_id, public_id, content, mime, sha256, width, height)
-                    VALUES (:tea, 'pic', 'x', 'image/jpeg', 'x', 1, 1) RETURNING id"""),
-            {"tea": tea},
-        ).scalar_one()
-    picture = (Answer("image", picture_id=picture_id),)
+    picture = (Answer("image", picture_id=new_picture(street, tea, "pic")),)
     create(street, tea, draft("价目", says=picture))
     for owner in (noodles, None):
         with pytest.raises(NotFound):
@@ -208,10 +214,22 @@ def test_every_change_reaches_the_book(street: Neighbourhood, tea: int) -> None:
     with street.runtime.transaction(Role.MERCHANT, merchant_id=tea) as session:
         writing.switch(session, merchant_id=tea, rule_id=rule_id, is_on=False)
     numbers.append(version())
-    with street.runtime.transaction(Role.PLATFORM) as session:
-        session.execute(text("UPDATE picture SET media_id = 'there'"))
-    numbers.append(version())
     assert sorted(set(numbers)) == numbers
+
+
+def test_a_picture_that_arrived_reaches_the_book_if_an_answer_shows_it(street: Neighbourhood, tea: int) -> None:
+    """A chat's picture is nobody's answer: it makes nobody read the book again."""
+
+    def arrives(picture_id: int) -> bool:
+        with street.runtime.transaction(Role.PLATFORM) as session:
+            number = text("SELECT version FROM answer_book")
+            before = session.execute(number).scalar_one()
+            session.execute(text("UPDATE picture SET media_id = 'there' WHERE id = :id"), {"id": picture_id})
+            return bool(session.execute(number).scalar_one() != before)
+
+    shown, sent = new_picture(street, tea, "shown"), new_picture(street, tea, "sent")
+    approve(street, create(street, tea, draft("价目", says=(Answer("image", picture_id=shown),))))
+    assert (arrives(shown), arrives(sent)) == (True, False)
 
 
 @pytest.mark.parametrize(
