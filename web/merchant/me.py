@@ -23,6 +23,9 @@ from web.merchant.pictures import PictureId, own_picture_url
 from web.merchant.words import show_refusal
 from web.security import limiter
 
+COORDINATES = "https://lbs.qq.com/getPoint/"
+"""Where one click on a map gives the two numbers of a place."""
+
 blueprint = Blueprint("merchant_me", __name__, url_prefix="/merchant/me")
 
 Name = Annotated[
@@ -119,6 +122,7 @@ def _card_page(form: Submission[Any]) -> str:
         form=form,
         newest=cards.newest(g.session, merchant_id=g.staff.merchant_id),
         picture=own_picture_url(form.values.get("picture")),
+        coordinates_url=COORDINATES,
     )
 
 

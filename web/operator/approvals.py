@@ -233,7 +233,7 @@ def _page(
         waiting_rules=rule_approvals.waiting(listed),
         decided_rules=rule_approvals.decided(listed),
         rule_forms=rule_forms or {},
-        waiting_desk_words=desk_words.waiting(),
+        waiting_desk_words=desk_words.waiting(listed),
         desk_words_forms=desk_words_forms or {},
         older=here(after=shown[-1].id) if len(waiting) > PAGE else None,
         newest=here(after=None) if after else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,11 +14,11 @@ from bot.talks import desk
 from bot.talks.desk import Pending
 from bot.talks.models import DeskWords
 from core.errors import Invalid, NotFound
-from merchants import notices, sensitive_words
+from merchants import notices
 from merchants.models import NoticeKind
 from merchants.notices import News
 from merchants.reviews import ReviewState
-from merchants.wording import Finding, link_hosts
+from merchants.wording import Finding, ListedWord, link_hosts
 from web.acts import record
 from web.auth.access import operator_required
 from web.context import current_runtime, now
@@ -50,9 +51,9 @@ class Review:
     doubts: list[Finding]
 
 
-def waiting() -> list[Review]:
+def waiting(listed: Sequence[ListedWord]) -> list[Review]:
     """What merchants have handed in, the oldest first."""
-    hosts, listed = link_hosts(current_runtime().settings.public_url), sensitive_words.listed(g.session)
+    hosts = link_hosts(current_runtime().settings.public_url)
     found = desk.pending(g.session, limit=PAGE)
     return [Review(one, desk.doubts(one.words, hosts=hosts, listed=listed)) for one in found]
 
