@@ -135,9 +135,17 @@ class Turn:
     said: Said
     now: Situation
     answer: Answer = field(init=False)
+    _near: list[Shop | None] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
         self.answer = Answer(merchant_id=self.now.merchant_id)
+
+    @property
+    def near(self) -> Shop | None:
+        """The shop whose name is nearly what was said; all names are compared at most once."""
+        if not self._near:
+            self._near.append(self.now.shops.nearest(plain(self.said.text)))
+        return self._near[0]
 
     # Each of these says whether it had the answer.
 
@@ -215,7 +223,7 @@ class Turn:
 
     def by_people(self) -> bool:
         """The merchant one talks to; of somebody who talks to nobody, the only shop it can be."""
-        if self.answer.merchant_id is None and not self.now.has_left and not self._is_asked:
+        if self.answer.merchant_id is None and not self.now.has_left and not self.is_asked:
             likely = context.may_be_meant(self.now.known, self.now.shops)
             if len(likely) == 1 and not is_small_talk(self.said) and not self._is_nearly_something:
                 self._choose(Choice(likely[0].merchant_id, By.ONLY))
@@ -274,13 +282,13 @@ class Turn:
         )
         if not is_for_a_shop or self.now.has_left or self._is_nearly_something:
             return False
-        if self._is_asked and self.now.question is not None:
+        if self.is_asked and self.now.question is not None:
             self.answer.question = self.now.question.keeping(self.said.inbox_id)
             return False
         return len(likely) > 1 and self._ask(likely, keeps=True)
 
     def by_line(self) -> bool:
-        return self._say(Answered.LINE, line(self.said, self.now, is_asked=self._is_asked))
+        return self._say(Answered.LINE, line(self))
 
     def by_desk(self) -> bool:
         """Somebody wants a person: the merchant's, or else the platform's."""
@@ -299,25 +307,25 @@ class Turn:
     def _is_nearly_something(self) -> bool:
         """Whether it is a known word or a shop's name but for a slip: then that is asked first."""
         words = self.said.text
-        return bool(words) and (own_words.nearest(words) or self.now.shops.nearest(plain(words))) is not None
+        return bool(words) and (own_words.nearest(words) is not None or self.near is not None)
 
     def _transfer(self) -> None:
         """The platform's clerks answer; nobody of the shop's is waited for."""
         self.answer.is_transferred, self.answer.waits = True, False
 
     @property
-    def _is_asked(self) -> bool:
+    def is_asked(self) -> bool:
         question = self.now.question
         return question is not None and question.kind is Asks.MERCHANT and question.is_open(self.said.at)
 
     def _choose(self, choice: Choice) -> None:
         self.answer.choice, self.answer.merchant_id = choice, choice.merchant_id
-        self.answer.is_settled = self._is_asked
-        if self._is_asked and self.now.question is not None and choice.merchant_id is not None:
+        self.answer.is_settled = self.is_asked
+        if self.is_asked and self.now.question is not None and choice.merchant_id is not None:
             self.answer.passes = self.now.question.inbox_ids
 
     def _ask(self, options: Sequence[Shop], *, keeps: bool = False) -> bool:
-        waiting = self.now.question.inbox_ids if self._is_asked and self.now.question is not None else ()
+        waiting = self.now.question.inbox_ids if self.is_asked and self.now.question is not None else ()
         asked = Question.which(options, at=self.said.at, inbox_ids=waiting)
         self.answer.question = asked.keeping(self.said.inbox_id) if keeps else asked
         kept = bool(self.answer.question.inbox_ids)
@@ -357,8 +365,9 @@ def is_unreadable(said: Said) -> bool:
     return said.kind == "text" and UNREADABLE in said.text
 
 
-def line(said: Said, now: Situation, *, is_asked: bool) -> str:
+def line(turn: Turn) -> str:
     """One line that suits what nobody could answer."""
+    said, now = turn.said, turn.now
     if said.kind != "text" or is_unreadable(said):
         what = PICTURES.get(said.kind, "这种消息")
         return f"{what}我们这里看不了，请打字告诉我们。要发给某家店，请先回复：找 店名"
@@ -366,9 +375,10 @@ def line(said: Said, now: Situation, *, is_asked: bool) -> str:
         return _FRIENDLY if plain(said.text) in _THANKS else f"您好，这里是{_name(now)}。能问什么请回复：帮助"
     if (word := own_words.nearest(said.text)) is not None:
         return f"您是想问“{word}”吗？是的话，请回复：{word}"
-    if (shop := now.shops.nearest(plain(said.text))) is not None:
-        return f"您是想找 {context.shown(shop.name)} 吗？是的话，请回复：找 {context.shown(shop.name)}"
-    return _lost(now, is_asked=is_asked)
+    if turn.near is not None:
+        name = context.shown(turn.near.name)
+        return f"您是想找 {name} 吗？是的话，请回复：找 {name}"
+    return _lost(now, is_asked=turn.is_asked)
 
 
 _FRIENDLY: Final = "不客气！需要什么，随时发消息；能问什么请回复：帮助"

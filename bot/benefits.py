@@ -23,12 +23,12 @@ from campaigns.broadcasts.mute import Shop
 from campaigns.broadcasts.spelling import plain
 from campaigns.coupons import giving, validity, wallet
 from campaigns.coupons.models import Channel
+from campaigns.coupons.templates import KEYWORD_MAX
 from campaigns.points import ledger, rules
 from campaigns.points.rules import CheckedIn, NoCheckIn
 from core.errors import BusinessError
 from wechat.limits import TEXT_MAX_BYTES
 
-KEYWORD_MAX: Final = 12
 MOST_COUPONS: Final = 5
 MOST_BALANCES: Final = 10
 LIST_BYTES: Final = TEXT_MAX_BYTES - 600
@@ -124,14 +124,18 @@ def keyword_in(event: Event) -> str | None:
     said = event.content.strip()
     if not 0 < len(said) <= KEYWORD_MAX:
         return None
-    is_ours = (
-        own_words.is_one(said)
-        or offers.are_wanted(said)
+    return None if own_words.is_one(said) or is_claimed(event) else said
+
+
+def is_claimed(event: TextMessage) -> bool:
+    """Whether offers, wishes about broadcasts, sign-ins, coupons or points answer it: no keyword ever does."""
+    said = event.content.strip()
+    return (
+        offers.are_wanted(said)
         or mute.wish_in(said) is not None
         or staff_links.number_in(event) is not None
         or asked_in(event) is not None
     )
-    return None if is_ours else said
 
 
 # ---- Where a check-in is ---------------------------------------------------------------------------------------------

@@ -34,6 +34,11 @@ class Book:
     rules: Mapping[int | None, tuple[Rule, ...]] = field(default_factory=dict)
     desks: Mapping[int, Desk] = field(default_factory=dict)
 
+    @property
+    def size(self) -> int:
+        """How many shops and rules it holds."""
+        return len(self.shops.names) + sum(map(len, self.rules.values()))
+
     def desk(self, merchant_id: int) -> Desk:
         return self.desks.get(merchant_id, desks.PLAIN)
 
@@ -41,8 +46,8 @@ class Book:
 EMPTY: Final = Book()
 
 
-QUICK_S: Final = 0.25
-"""A book that is read within this is read whenever it changed."""
+LARGE: Final = 2_000
+"""Up to so many shops and rules a book is read whenever it changed."""
 REST: Final = 10
 """A larger one is left alone for so many times as long as reading it took: reading never takes the callback over."""
 
@@ -73,8 +78,8 @@ class Keeper:
     def _read(self, session: Session, account_id: int, version: int) -> None:
         began = monotonic()
         self._book = _read(session, account_id, version)
-        took = monotonic() - began
-        self._rests_until = monotonic() + took * REST if took > QUICK_S else 0.0
+        ended = monotonic()
+        self._rests_until = ended + (ended - began) * REST if self._book.size > LARGE else 0.0
 
 
 def _read(session: Session, account_id: int, version: int) -> Book:

@@ -44,7 +44,7 @@ _NUMBER: Final = re.compile(
     r"(?=第|家|号|个|店|$|吧))[家号个店]?(?:店|吧|的)?"
 )
 _NUMERALS: Final = {"两": 2} | {word: number for number, word in enumerate("一二三四五六七八九十", start=1)}
-_NO_MARKUP: Final = str.maketrans("<>\n", "〈〉 ")
+NO_MARKUP: Final = str.maketrans("<>\n", "〈〉 ")
 NAMED_AT_LEAST: Final = 2
 """Characters of a name that is looked for among all shops."""
 
@@ -259,7 +259,7 @@ def may_be_meant(known: Iterable[Shop], shops: Shops) -> list[Shop]:
 
 def shown(name: str) -> str:
     """A name as the chat may say it: never markup, never a second line, not too long."""
-    name = name.translate(_NO_MARKUP)
+    name = name.translate(NO_MARKUP)
     return name if len(name) <= NAME_SHOWN else f"{name[: NAME_SHOWN - 1]}…"
 
 

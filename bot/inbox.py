@@ -462,12 +462,12 @@ def _write_down(session: Session, answer: staff_links.Answer | None) -> None:
 def _kept(
     connection: store.Driver, arrivals: Iterable[_Arrival], questions: Mapping[int, Question]
 ) -> list[store.Waiting]:
-    """The messages that wait until their writer has said for which shop they are, where that may be said now."""
+    """The messages that wait until their writer has said for which shop they are, where that may be known now."""
     wanted = [
         inbox_id
         for a in arrivals
         if a.follower and effects.is_for_somebody(a.event) and (question := questions.get(a.follower.id)) is not None
-        if question.kind is Asks.MERCHANT and question.is_open(a.event.occurred_at)
+        if question.kind is Asks.MERCHANT and (question.is_open(a.event.occurred_at) or question.is_overtaken)
         for inbox_id in question.inbox_ids
     ]
     return store.waiting(connection, wanted) if wanted else []

@@ -17,7 +17,7 @@ from typing import Final
 from sqlalchemy import text as text_of
 from sqlalchemy.orm import Session
 
-from bot.context import Shops
+from bot.context import NO_MARKUP, Shops
 from campaigns.broadcasts import mute
 from campaigns.broadcasts.spelling import LONGEST, plain
 from community import near
@@ -115,7 +115,6 @@ MOST_NOTICES: Final = 3
 PLACE_LASTS: Final = timedelta(hours=12)
 """How long a place that was sent still says where somebody is."""
 LINE_BYTES: Final = 240
-_NO_MARKUP: Final = str.maketrans("<>\n", "〈〉 ")
 _PLACES: Final = text_of("""
     SELECT DISTINCT ON (follower_id) follower_id, body->>'Location_X', body->>'Location_Y'
     FROM inbox_event
@@ -230,7 +229,7 @@ def _distance(metres: int) -> str:
 
 def _plain(words: str) -> str:
     """Somebody's words are never markup, and never fill the message."""
-    shown = words.translate(_NO_MARKUP)
+    shown = words.translate(NO_MARKUP)
     while len(shown.encode()) > LINE_BYTES:
         shown = shown[: len(shown) * 3 // 4]
     return shown

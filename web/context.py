@@ -9,6 +9,7 @@ from urllib.parse import quote
 from flask import current_app, g
 
 from core.runtime import Runtime
+from merchants.wording import link_hosts
 
 RUNTIME = "quanma"
 
@@ -23,6 +24,11 @@ def now() -> datetime:
     if "now" not in g:
         g.now = current_runtime().now()
     return cast(datetime, g.now)
+
+
+def own_hosts() -> frozenset[str]:
+    """Where links may lead that people write here: to our own pages, and where the platform's articles are."""
+    return link_hosts(current_runtime().settings.public_url)
 
 
 def sandbox_phone(code_url: str) -> str | None:

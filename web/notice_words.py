@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from markupsafe import Markup, escape
 
-from merchants.wording import is_allowed_link, link_hosts, links_in
-from web.context import current_runtime
+from merchants.wording import is_allowed_link, links_in
+from web.context import own_hosts
 
 
 def linked(words: str) -> Markup:
     """Plain text, escaped, in which addresses of ours and of WeChat's articles are links, and no others."""
-    hosts = link_hosts(current_runtime().settings.public_url)
+    hosts = own_hosts()
     parts: list[Markup] = []
     rest = words
     for link in links_in(words):

@@ -23,9 +23,9 @@ from core.clock import SHANGHAI
 from core.errors import BusinessError, Invalid, NotFound
 from core.sheets import MOST_BYTES
 from merchants import sensitive_words
-from merchants.wording import Finding, link_hosts
+from merchants.wording import Finding
 from web.acts import record
-from web.context import current_runtime, now
+from web.context import now, own_hosts
 from web.exports import csv_answer
 from web.forms import Form, OneLine, Paragraph, Submission, blank, read_form
 from web.language import refusal_text
@@ -119,7 +119,9 @@ class Room:
     """Where the pages are, and whose rules they are about."""
 
     home: str
-    templates: str
+    listing: str
+    """The template of the list; all others are shared."""
+    layout: str
     author: Callable[[], Author]
     picture_url: Callable[[object], str | None]
 
@@ -129,9 +131,7 @@ class Room:
         return merchant_id
 
     def page(self, name: str, **values: object) -> str:
-        return render_template(
-            f"{self.templates}{name}.html", home=self.home, is_platform=self.merchant_id is None, **values
-        )
+        return render_template(name, layout=self.layout, home=self.home, is_platform=self.merchant_id is None, **values)
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def index(room: Room, **values: object) -> str:
     """The rules, those that are asked first before the others."""
     wanted = read_query(ListQuery)
     return room.page(
-        "",
+        room.listing,
         rules=reading.listed(g.session, room.merchant_id, now=now(), search=wanted.q),
         deleted=reading.listed(g.session, room.merchant_id, now=now(), is_deleted=True),
         count=writing.count(g.session, room.merchant_id),
@@ -243,7 +243,7 @@ def create(room: Room) -> ResponseReturnValue:
 
     def keep(draft: Draft) -> None:
         nonlocal rule_id
-        rule_id = writing.create(g.session, room.author(), draft, hosts=hosts(), now=now())
+        rule_id = writing.create(g.session, room.author(), draft, hosts=own_hosts(), now=now())
 
     if not _keep(form, keep):
         return form_page(room, None, form), 422
@@ -266,7 +266,7 @@ def change(room: Room, rule_id: int) -> ResponseReturnValue:
 
     def keep(draft: Draft) -> None:
         nonlocal waits
-        waits = writing.change(g.session, room.author(), rule_id, draft, hosts=hosts(), now=now())
+        waits = writing.change(g.session, room.author(), rule_id, draft, hosts=own_hosts(), now=now())
 
     if not _keep(form, keep):
         return form_page(room, kept, form), 422
@@ -356,14 +356,14 @@ def form_page(room: Room, kept: Kept | None, form: Submission[Any]) -> str:
     if request.method == "GET" and kept is not None:
         ticked = list(kept.newest.occasions)
     return room.page(
-        "_form",
+        "rules/form.html",
         kept=kept,
         form=form,
         ticked=ticked,
         kinds=[(one, KINDS[one]) for one in OCCASIONS],
         places=PLACES,
         pictures={place: room.picture_url(form.values.get(f"picture{place}")) for place in PLACES},
-        hosts=sorted(hosts()),
+        hosts=sorted(own_hosts()),
         presets=_PRESETS,
         limits={"text": writing.ANSWER_MAX, "bytes": TEXT_MAX_BYTES, "patterns": writing.MOST_PATTERNS},
         doubts=doubts(kept.newest) if kept is not None else [],
@@ -372,11 +372,7 @@ def form_page(room: Room, kept: Kept | None, form: Submission[Any]) -> str:
 
 def doubts(content: Content) -> list[Finding]:
     """What the linter would have reworded."""
-    return writing.doubts(content, hosts=hosts(), listed=sensitive_words.listed(g.session))
-
-
-def hosts() -> frozenset[str]:
-    return link_hosts(current_runtime().settings.public_url)
+    return writing.doubts(content, hosts=own_hosts(), listed=sensitive_words.listed(g.session))
 
 
 # ---- The tester ------------------------------------------------------------------------------------------------------
@@ -394,7 +390,7 @@ def try_out(room: Room) -> str:
         kept = reading.one(g.session, room.merchant_id, winner.rule.id, now=now())
         said = bubbles(kept.shown, room.picture_url)
     return room.page(
-        "_try",
+        "rules/try.html",
         wanted=wanted,
         verdict=verdict,
         said=said,
@@ -414,7 +410,7 @@ def _moment(written: str) -> datetime:
 
 
 def table(room: Room, form: Submission[Any] | None = None, faults: list[tuple[int, str, str]] | None = None) -> str:
-    return room.page("_table", form=form or blank(), faults=faults or [], heads=porting.HEADS)
+    return room.page("rules/table.html", form=form or blank(), faults=faults or [], heads=porting.HEADS)
 
 
 def bring_in(room: Room) -> ResponseReturnValue:
@@ -427,7 +423,7 @@ def bring_in(room: Room) -> ResponseReturnValue:
                 raise Invalid("请选择一个文件。", field="file")
             content = file.stream.read()
             with g.session.begin_nested():
-                many = porting.bring_in(g.session, room.author(), content, hosts=hosts(), now=now())
+                many = porting.bring_in(g.session, room.author(), content, hosts=own_hosts(), now=now())
         except porting.Refused as refusal:
             faults = [(one.line, one.column, refusal_text(one.refusal)) for one in refusal.faults]
             form.errors[""] = refusal_text(refusal)

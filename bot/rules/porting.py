@@ -6,7 +6,7 @@ A file is taken in whole or not at all, with an error for each line that is wron
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -72,11 +72,6 @@ class Refused(BusinessError):
         self.faults = faults
 
 
-def export(rules: Iterable[Kept]) -> Iterator[str]:
-    """The rules as their author wrote them last, as a CSV file in pieces."""
-    return sheets.csv_text(HEADS, (row(one) for one in rules))
-
-
 def bring_in(session: Session, author: Author, content: bytes, *, hosts: frozenset[str], now: datetime) -> int:
     """Add every rule of a file; returns how many. Raises `Refused` with all that is wrong, and then adds none."""
     drafts = read(content, most=author.most)
@@ -93,7 +88,7 @@ def bring_in(session: Session, author: Author, content: bytes, *, hosts: frozens
     if writing.count(session, author.merchant_id) + len(checked) > author.most:
         raise writing.TooManyRules(most=author.most)
     for draft, is_on in checked:
-        writing.create(session, author, draft, hosts=hosts, now=now, is_on=is_on)
+        writing.keep(session, author, draft, now=now, is_on=is_on)
     return len(checked)
 
 
@@ -140,7 +135,7 @@ def _draft(row: dict[str, str]) -> Draft:
 def _answer(cell: str, head: str) -> Answer:
     """A text; a picture as [图片:12] with what is said until it is there; a card as [图文:12], its title, what it says
     and its link on lines of their own."""
-    if len(cell) > sheets.LONGEST_CELL and not cell.isspace() and len(cell) == sheets.LONGEST_CELL + 1:
+    if len(cell) == sheets.LONGEST_CELL + 1 and not cell.isspace():
         raise Invalid("这一格太长，xlsx 里读不全，请另存为 CSV 再导入。", field=head)
     found = _MARK.match(cell)
     if found is None:

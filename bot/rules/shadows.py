@@ -10,10 +10,9 @@ from typing import Final
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from bot import answering, benefits, staff_links
+from bot import answering, benefits
 from bot.events import TextMessage
 from bot.rules.content import Content
-from campaigns.broadcasts import mute, offers
 
 _COUPONS: Final = text("""
     SELECT keyword, name FROM coupon_template
@@ -34,13 +33,7 @@ def is_own(words: str, *, is_platform: bool) -> bool:
     with that merchant, or the platform's."""
     said = words.strip()
     event = TextMessage(openid="", occurred_at=datetime(2026, 1, 1, tzinfo=UTC), dedupe_key="", fields={}, content=said)
-    return (
-        answering.is_reserved(said, is_with_shop=not is_platform)
-        or offers.are_wanted(said)
-        or mute.wish_in(said) is not None
-        or staff_links.number_in(event) is not None
-        or benefits.asked_in(event) is not None
-    )
+    return answering.is_reserved(said, is_with_shop=not is_platform) or benefits.is_claimed(event)
 
 
 def coupons_of(session: Session, words: Iterable[str]) -> dict[str, str]:

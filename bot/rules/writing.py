@@ -75,7 +75,11 @@ def create(
     session: Session, author: Author, draft: Draft, *, hosts: frozenset[str], now: datetime, is_on: bool = True
 ) -> int:
     """Keep a new rule; returns its id."""
-    checked = check(session, author, draft, hosts=hosts)
+    return keep(session, author, check(session, author, draft, hosts=hosts), now=now, is_on=is_on)
+
+
+def keep(session: Session, author: Author, checked: Draft, *, now: datetime, is_on: bool) -> int:
+    """Keep a new rule as `check` returned it; returns its id."""
     _lock(session, author)
     _refuse_too_many(session, author)
     new = insert(ReplyRule).values(
@@ -122,19 +126,8 @@ def copy(session: Session, author: Author, rule_id: int, *, now: datetime) -> in
     rule = find(session, author.merchant_id, rule_id)
     version = newest_of(session, rule_id)
     name = f"{rule.name[: NAME_MAX - 3]} 副本"
-    _lock(session, author)
-    _refuse_too_many(session, author)
-    new = insert(ReplyRule).values(
-        account_id=author.account_id,
-        merchant_id=author.merchant_id,
-        name=name,
-        priority=rule.priority,
-        is_on=False,
-        hours=rule.hours,
-    )
-    copied_id = session.execute(new.returning(ReplyRule.id)).scalar_one()
-    _add_version(session, author, copied_id, content_of(version), now)
-    return copied_id
+    copied = Draft(name, content_of(version), rule.priority, contents.hours_of(rule.hours))
+    return keep(session, author, copied, now=now, is_on=False)
 
 
 def switch(session: Session, *, merchant_id: int | None, rule_id: int, is_on: bool) -> None:

@@ -159,7 +159,7 @@ def write(
                 subject=f"coupon_template:{answer.template_id}", detail={"follower": fan.follower_id},
             )  # fmt: skip
         # A coupon holds its person's row: the talk comes after, as everywhere.
-        _lock(session, merchant_id=merchant_id, talk_id=talk_id)
+        lock(session, merchant_id=merchant_id, talk_id=talk_id)
         message_id = add(
             session,
             {
@@ -186,7 +186,7 @@ def write(
 
 def cancel(session: Session, *, merchant_id: int, talk_id: int, message_id: int) -> None:
     """Take back an answer that waits; `GoneOut` where it does not any more."""
-    _lock(session, merchant_id=merchant_id, talk_id=talk_id)
+    lock(session, merchant_id=merchant_id, talk_id=talk_id)
     mine = {"merchant_id": merchant_id, "talk_id": talk_id, "id": message_id, "why": Why.WITHDRAWN}
     taken_back = session.execute(
         text("""
@@ -220,8 +220,9 @@ def _fan_of(session: Session, *, merchant_id: int, talk_id: int) -> Row[Any]:
     return row
 
 
-def _lock(session: Session, *, merchant_id: int, talk_id: int) -> None:
-    """Hold the talk; another merchant's is missing (TN-3)."""
+def lock(session: Session, *, merchant_id: int, talk_id: int) -> None:
+    """Hold a talk first: the next statement then sees what came while this one waited. Another merchant's is missing
+    (TN-3)."""
     statement = text("SELECT 1 FROM talk WHERE merchant_id = :merchant_id AND id = :id FOR UPDATE")
     if session.execute(statement, {"merchant_id": merchant_id, "id": talk_id}).scalar() is None:
         raise NotFound("没有这个会话。")
@@ -312,7 +313,7 @@ def add(session: Session, message: dict[str, Any]) -> int:
 
 def note(session: Session, *, merchant_id: int, staff_id: int, talk_id: int, words: str, now: datetime) -> int:
     """Write something that only the merchant's people see; nothing else of the talk changes. Returns its id."""
-    _lock(session, merchant_id=merchant_id, talk_id=talk_id)
+    lock(session, merchant_id=merchant_id, talk_id=talk_id)
     said = clean(words, name=Phrase("备注"), field="text", longest=NOTE_MAX, is_required=True, lines=True)
     message_id = add(
         session,

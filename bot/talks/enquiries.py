@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from math import ceil
-from typing import Final
+from statistics import median_low
+from typing import Any, Final
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
 from bot.talks import desk
@@ -21,6 +22,8 @@ SILENCE: Final = timedelta(hours=48)
 CLOSE_AT_ONCE: Final = 500
 MOST_MEASURED: Final = 20_000
 """Enquiries of one range that are looked at, the newest."""
+BEST: Final = 3
+"""The rating of who was satisfied."""
 RATED_WITHIN: Final = timedelta(hours=24)
 """How long the question waits for its answer."""
 
@@ -96,6 +99,47 @@ def figures(session: Session, *, merchant_id: int, since: datetime, until: datet
         rated=len(said),
         ratings=(said.count(3), said.count(2), said.count(1)),
     )
+
+
+@dataclass(frozen=True)
+class ByStaff:
+    """What one of the merchant's people did at the desk."""
+
+    name: str
+    enquiries: int
+    """Those they answered first."""
+    first_answer: timedelta
+    """In the middle of them."""
+    rated: int
+    good: int
+
+
+def by_staff(session: Session, *, merchant_id: int, since: datetime, until: datetime) -> list[ByStaff]:
+    """Who answered first how often, how soon, and how fans found it, over `[since, until)`; the busiest first."""
+    rows = session.execute(
+        text("""
+            SELECT e.first_answer_by, coalesce(s.name, '') AS name, e.opened_at, e.first_answer_at, e.satisfaction
+            FROM enquiry e LEFT JOIN staff s ON s.id = e.first_answer_by
+            WHERE e.merchant_id = :merchant_id AND e.opened_at >= :since AND e.opened_at < :until
+              AND e.first_answer_at IS NOT NULL
+            ORDER BY e.opened_at DESC LIMIT :most"""),
+        {"merchant_id": merchant_id, "since": since, "until": until, "most": MOST_MEASURED},
+    ).all()
+    hours = desk.of(session, merchant_id).hours
+    theirs: dict[int | None, list[Row[Any]]] = {}
+    for row in rows:
+        theirs.setdefault(row.first_answer_by, []).append(row)
+    people = [
+        ByStaff(
+            name=answered[0].name,
+            enquiries=len(answered),
+            first_answer=median_low(_waited(hours, row.opened_at, row.first_answer_at) for row in answered),
+            rated=sum(row.satisfaction is not None for row in answered),
+            good=sum(row.satisfaction == BEST for row in answered),
+        )
+        for answered in theirs.values()
+    ]
+    return sorted(people, key=lambda one: -one.enquiries)
 
 
 def _waited(hours: Hours, opened_at: datetime, answered_at: datetime) -> timedelta:

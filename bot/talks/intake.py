@@ -137,7 +137,7 @@ def rows(said: Said) -> dict[str, list[dict[str, Any]]]:
     is_line = bool(said.auto) and said.auto_by == LINE
     found: dict[str, list[dict[str, Any]]] = {
         "talks": [
-            {**whose, "number": said.number, "preview": _preview(text), "kind": said.kind, "waits": said.waits,
+            {**whose, "number": said.number, "preview": preview(text), "kind": said.kind, "waits": said.waits,
              "line_said_at": said.at if is_line else None}
         ],
         "talk_messages": [
@@ -191,13 +191,9 @@ def _printable(text: str | None) -> str | None:
     return None if text is None else text.replace("\x00", "")
 
 
-def _preview(text: str | None) -> str | None:
-    return None if text is None else " ".join(text.split())[:PREVIEW_MAX]
-
-
 def preview(text: str | None) -> str | None:
     """The line that the list of talks shows of a message."""
-    return _preview(text)
+    return None if text is None else " ".join(text.split())[:PREVIEW_MAX]
 
 
 def _grams(kind: Kind, text: str | None) -> list[str]:

@@ -316,7 +316,6 @@ class CannedReply(Base):
     title: Mapped[str] = mapped_column(Text, info=PLAIN)
     text: Mapped[str] = mapped_column(Text, info=PLAIN)
     position: Mapped[int] = mapped_column(Integer, server_default="0")
-    used: Mapped[int] = mapped_column(Integer, server_default="0")
     created_at: Mapped[datetime] = mapped_column(Timestamp, server_default=NOW)
 
 

@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 
 from bot.talks.models import AnswerState, Direction, Kind, MediaState, TalkState, Why
 from core.errors import NotFound
+from qrcodes.happenings import Key
 
 PAGE: Final = 30
 THREAD: Final = 50
@@ -27,14 +28,6 @@ class Filter(StrEnum):
     UNASSIGNED = "unassigned"
     """Open ones that nobody has taken."""
     CLOSED = "closed"
-
-
-@dataclass(frozen=True)
-class Key:
-    """Where a page of the list ends; the next one begins after it."""
-
-    at: datetime
-    id: int
 
 
 @dataclass(frozen=True)
@@ -75,8 +68,6 @@ class Page:
 class Counts:
     """Over all of a merchant's talks."""
 
-    unread: int
-    """Talks with something nobody has seen."""
     waiting: int
     mine: int
     """Open ones that this member of the staff has taken."""
@@ -188,8 +179,7 @@ def counts(session: Session, *, merchant_id: int, staff_id: int) -> Counts:
     """How much there is to do."""
     row = session.execute(
         text("""
-            SELECT (SELECT count(*) FROM talk WHERE merchant_id = :merchant_id AND unread > 0) AS unread,
-                   (SELECT count(*) FROM talk WHERE merchant_id = :merchant_id AND state = 'waiting') AS waiting,
+            SELECT (SELECT count(*) FROM talk WHERE merchant_id = :merchant_id AND state = 'waiting') AS waiting,
                    (SELECT count(*) FROM talk WHERE merchant_id = :merchant_id AND assigned_to = :staff_id
                       AND state IN ('waiting', 'answered')) AS mine,
                    (SELECT count(*) FROM talk WHERE merchant_id = :merchant_id AND assigned_to IS NULL

@@ -37,7 +37,7 @@ def mark_read(session: Session, *, merchant_id: int, talk_id: int, up_to: int) -
 
     Where nothing was unread nothing changes, so that open pages do not wake each other.
     """
-    _hold(session, merchant_id=merchant_id, talk_id=talk_id)
+    answers.lock(session, merchant_id=merchant_id, talk_id=talk_id)
     session.execute(
         text("""
             UPDATE talk t SET read_to = seen.up_to,
@@ -52,7 +52,7 @@ def mark_read(session: Session, *, merchant_id: int, talk_id: int, up_to: int) -
 
 def mark_unread(session: Session, *, merchant_id: int, talk_id: int) -> None:
     """Have the fan's last message that waits count as not seen again."""
-    _hold(session, merchant_id=merchant_id, talk_id=talk_id)
+    answers.lock(session, merchant_id=merchant_id, talk_id=talk_id)
     session.execute(
         text("""
             UPDATE talk t SET read_to = newest.id - 1, unread = 1
@@ -78,7 +78,7 @@ def close(
     With `asks` (by default as the desk says) the fan is asked how the answers were, if somebody did answer and the
     window has a message left for it.
     """
-    _hold(session, merchant_id=merchant_id, talk_id=talk_id)
+    answers.lock(session, merchant_id=merchant_id, talk_id=talk_id)
     _change(
         session,
         """state = 'closed', waiting_since = NULL, unread = 0,
@@ -117,14 +117,6 @@ def reopen(session: Session, *, merchant_id: int, talk_id: int) -> None:
         "state = CASE WHEN state = 'closed' THEN 'answered' ELSE state END",
         merchant_id=merchant_id,
         talk_id=talk_id,
-    )
-
-
-def _hold(session: Session, *, merchant_id: int, talk_id: int) -> None:
-    """Hold a talk first: the next statement then sees what came while this one waited."""
-    session.execute(
-        text("SELECT 1 FROM talk WHERE merchant_id = :merchant_id AND id = :id FOR UPDATE"),
-        {"merchant_id": merchant_id, "id": talk_id},
     )
 
 

@@ -63,14 +63,6 @@ class NoticeState(StrEnum):
     """Nobody sees it; it can be put up again, or reworded first."""
 
 
-STEPS = {
-    NoticeState.DRAFT: (NoticeState.PUBLISHED,),
-    NoticeState.PUBLISHED: (NoticeState.WITHDRAWN,),
-    NoticeState.WITHDRAWN: (NoticeState.PUBLISHED,),
-}
-"""What a notice can become; the trigger `notice_steps` holds everybody to it."""
-
-
 class NoticePicture(Base):
     """A picture of a notice, drawn anew like every upload."""
 

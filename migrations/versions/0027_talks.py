@@ -37,7 +37,6 @@ def make_tables() -> None:
         sa.Column("title", sa.Text(), nullable=False),
         sa.Column("text", sa.Text(), nullable=False),
         sa.Column("position", sa.Integer(), server_default="0", nullable=False),
-        sa.Column("used", sa.Integer(), server_default="0", nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("app_now()"), nullable=False),
         sa.CheckConstraint("title <> '' AND text <> ''", name=op.f("ck_canned_reply_words")),
         sa.ForeignKeyConstraint(["merchant_id"], ["merchant.id"], name=op.f("fk_canned_reply_merchant_id_merchant")),

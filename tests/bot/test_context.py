@@ -162,6 +162,27 @@ def test_who_talks_to_nobody_is_asked_once_and_what_they_wrote_is_passed_on(
     assert ann.answered_by[-5:] == ["asked", "line", "asked", "choice", "talk"]
 
 
+def test_what_waits_survives_a_second_question(street: Neighbourhood, inbox: Inbox, fruit: Code, tea: Code) -> None:
+    street.merchant("百合花店")
+    street.merchant("百合药店")
+    ann = fan(inbox, street, fruit, tea)
+    ann.says("几点关门")
+    assert ann.says("找 百合").startswith("您想找哪家店？请回复数字，刚才的话就转给那家店：")
+    assert ann.says("1").startswith("刚才的话已经转给店家。")
+    assert ann.heard == [("百合花店", "几点关门", True)]
+
+
+def test_a_scan_overtakes_the_question_and_takes_along_what_waited(
+    runtime: Runtime, street: Neighbourhood, inbox: Inbox, fruit: Code, tea: Code
+) -> None:
+    ann = fan(inbox, street, fruit, tea)
+    assert ann.says("有苹果吗").startswith("您想找哪家店？")
+    ann.scans(fruit)
+    ann.says("2")
+    assert ann.heard == [("王记水果", "有苹果吗", True), ("王记水果", "2", True)]
+    assert rows(runtime, "SELECT count(*) FROM pending_question") == [(0,)]
+
+
 def test_a_name_that_was_not_on_the_list_answers_it_too(
     street: Neighbourhood, inbox: Inbox, fruit: Code, tea: Code
 ) -> None:

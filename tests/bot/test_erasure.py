@@ -108,6 +108,24 @@ def test_nothing_is_found_of_who_asked_to_be_forgotten(
     assert not any(canary in printed for canary in canaries)
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        f"{own_words.ERASE}？",
+        f"“{own_words.ERASE}”是什么意思",
+        f"怎么{own_words.ERASE}",
+        f"{own_words.ERASE}" + "。" * 3 + "？",
+    ],
+)
+def test_who_asks_about_the_words_of_deletion_loses_nothing(
+    runtime: Runtime, street: Neighbourhood, inbox: Inbox, said: str
+) -> None:
+    inbox.receive([subscribed(ANN, street.now - timedelta(minutes=5), None)])
+    inbox.receive([wrote(ANN, street.now, said)])
+    run(runtime)
+    assert query(runtime, "SELECT openid FROM follower") == [(ANN,)]
+
+
 def test_a_request_that_comes_late_is_met_all_the_same(runtime: Runtime, street: Neighbourhood, inbox: Inbox) -> None:
     code = street.code(street.merchant("茶馆"))
     inbox.receive([subscribed(ANN, street.now - timedelta(minutes=5), code.scene)])

@@ -133,8 +133,6 @@ NOTED: Final = {"merchant_fans.export", "merchant_redemptions.export"}
 """Exports of one's own list, whatever they are narrowed to: each is written down."""
 COUPON: Final = {"kind": "amount", "name": "立减", "value": "5", "stock": "9", "lasts_days": "30", "weekday": "0"}
 """What a coupon needs at least."""
-MENU_RULE: Final = {"name": "菜单", "exact": "菜单", "kind1": "text", "text1": "好茶"}
-"""What a rule needs at least."""
 AUDIT: Final = {"audit_log", "audit_head"}
 
 

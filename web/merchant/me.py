@@ -13,11 +13,10 @@ from core.errors import Invalid, NotFound
 from merchants import cards, identities, positions, staff
 from merchants.cards import Card
 from merchants.models import Community, Merchant, Staff, StaffRole
-from merchants.wording import link_hosts
 from web.acts import record
 from web.auth.access import merchant_required
 from web.auth.pages import invitation_url, role_name
-from web.context import current_runtime, now
+from web.context import current_runtime, now, own_hosts
 from web.forms import Form, OptionalLine, Paragraph, Submission, blank, read_form
 from web.merchant.pictures import PictureId, own_picture_url
 from web.merchant.words import show_refusal
@@ -106,7 +105,7 @@ def save_card() -> ResponseReturnValue:
                 latitude=latitude,
                 longitude=longitude,
             ),
-            hosts=link_hosts(current_runtime().settings.public_url),
+            hosts=own_hosts(),
         )
     except Invalid as refusal:
         show_refusal(form, refusal)

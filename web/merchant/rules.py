@@ -36,7 +36,7 @@ def _author() -> Author:
     return Author(merchant.account_id, merchant_id=merchant.id)
 
 
-ROOM = Room("/merchant/rules", "merchant/rules", _author, own_picture_url)
+ROOM = Room("/merchant/rules", "merchant/rules.html", "layouts/merchant.html", _author, own_picture_url)
 
 
 @blueprint.get("")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import date, datetime, time, timedelta
-from statistics import median_low
+from datetime import date, time, timedelta
 from typing import Annotated, Any, Literal
 
 from flask import Blueprint, flash, g, redirect, render_template
@@ -14,18 +12,16 @@ from flask.typing import ResponseReturnValue
 from flask_babel import format_date
 from flask_babel import gettext as _
 from pydantic import StringConstraints
-from sqlalchemy import select
 
 from bot.talks import canned, desk, enquiries
-from bot.talks.desk import Desk, Hours, Range
-from bot.talks.models import Enquiry, WordsKind
+from bot.talks.desk import RANGES_A_DAY, Desk, Hours, Range
+from bot.talks.models import WordsKind
 from core.clock import business_day, start_of_day
 from core.errors import Invalid
-from merchants.models import Staff, StaffRole
-from merchants.wording import link_hosts
+from merchants.models import StaffRole
 from web.acts import record
 from web.auth.access import merchant_required
-from web.context import current_runtime, now
+from web.context import now, own_hosts
 from web.forms import Form, OneLine, Paragraph, Submission, blank, read_form
 from web.merchant.words import show_refusal
 from web.query import Query, read_query
@@ -34,9 +30,6 @@ blueprint = Blueprint("merchant_talk_desk", __name__, url_prefix="/merchant/talk
 
 SETTINGS = "/merchant/talks/settings"
 REPLIES = "/merchant/talks/replies"
-RANGES_SHOWN = 2
-"""Before and after the midday rest."""
-BEST = 3
 A_MONDAY = date(2024, 1, 1)
 
 Clock = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^(?:(?:[01]\d|2[0-3]):[0-5]\d)?$")]
@@ -72,17 +65,6 @@ class FiguresQuery(Query):
     """Which days."""
 
     days: Literal["7", "30"] = "7"
-
-
-@dataclass(frozen=True)
-class ByStaff:
-    """What one of the staff did, as far as they gave the first answer."""
-
-    name: str
-    enquiries: int
-    first_answer: timedelta
-    rated: int
-    good: int
 
 
 # ---- Settings --------------------------------------------------------------------------------------------------------
@@ -131,7 +113,7 @@ def save_words(words_kind: str) -> ResponseReturnValue:
     if form.data is None:
         return _settings_page(words_form=(kind, form)), 422
     try:
-        desk.save_words(g.session, merchant_id=g.staff.merchant_id, kind=kind, words=form.data.text, hosts=_hosts())
+        desk.save_words(g.session, merchant_id=g.staff.merchant_id, kind=kind, words=form.data.text, hosts=own_hosts())
     except Invalid as refusal:
         show_refusal(form, refusal)
         return _settings_page(words_form=(kind, form)), 422
@@ -143,20 +125,16 @@ def save_words(words_kind: str) -> ResponseReturnValue:
     return redirect(SETTINGS, 303)
 
 
-def _hosts() -> frozenset[str]:
-    return link_hosts(current_runtime().settings.public_url)
-
-
 def _ranges(data: DeskForm) -> dict[int, tuple[Range, ...]]:
     """Every weekday's ranges; half a range is a slip of the finger."""
-    if len(data.opens) != len(data.closes) or len(data.opens) > 7 * RANGES_SHOWN:
+    if len(data.opens) != len(data.closes) or len(data.opens) > 7 * RANGES_A_DAY:
         raise Invalid("表单内容不对，请刷新页面再试。", field="hours")
     found: dict[int, tuple[Range, ...]] = {}
     for place, (opens, closes) in enumerate(zip(data.opens, data.closes, strict=True)):
         if bool(opens) != bool(closes):
             raise Invalid("每段时间都要写开始和结束；不开门的就都空着。", field="hours")
         if opens:
-            weekday = place // RANGES_SHOWN + 1
+            weekday = place // RANGES_A_DAY + 1
             found[weekday] = (*found.get(weekday, ()), (time.fromisoformat(opens), time.fromisoformat(closes)))
     return found
 
@@ -218,10 +196,10 @@ def _week(form: Submission[Any] | None, kept: Desk) -> list[tuple[str, list[tupl
     days = []
     for weekday in desk.WEEKDAYS:
         if typed is not None:
-            shown = typed[(weekday - 1) * RANGES_SHOWN : weekday * RANGES_SHOWN]
+            shown = typed[(weekday - 1) * RANGES_A_DAY : weekday * RANGES_A_DAY]
         else:
             shown = [(f"{start:%H:%M}", f"{end:%H:%M}") for start, end in kept.hours.ranges.get(weekday, ())]
-        shown = [*shown, *[("", "")] * RANGES_SHOWN][:RANGES_SHOWN]
+        shown = [*shown, *[("", "")] * RANGES_A_DAY][:RANGES_A_DAY]
         days.append((format_date(A_MONDAY + timedelta(days=weekday - 1), "EEEE"), shown))
     return days
 
@@ -249,7 +227,7 @@ def add_reply() -> ResponseReturnValue:
             merchant_id=g.staff.merchant_id,
             title=form.data.title,
             words=form.data.text,
-            hosts=_hosts(),
+            hosts=own_hosts(),
         )
     except Invalid as refusal:
         show_refusal(form, refusal)
@@ -273,7 +251,7 @@ def edit_reply(reply_id: int) -> ResponseReturnValue:
             reply_id=reply.id,
             title=form.data.title,
             words=form.data.text,
-            hosts=_hosts(),
+            hosts=own_hosts(),
         )
     except Invalid as refusal:
         show_refusal(form, refusal)
@@ -327,40 +305,5 @@ def figures() -> str:
         "merchant/talk_figures.html",
         days=query.days,
         seen=enquiries.figures(g.session, merchant_id=merchant_id, since=since, until=until),
-        by_staff=_by_staff(merchant_id, since, until),
+        by_staff=enquiries.by_staff(g.session, merchant_id=merchant_id, since=since, until=until),
     )
-
-
-def _by_staff(merchant_id: int, since: datetime, until: datetime) -> list[ByStaff]:
-    """Who gave the first answer how often, how soon, and how customers found it."""
-    hours = desk.of(g.session, merchant_id).hours
-    mine = (
-        select(Enquiry.first_answer_by, Staff.name, Enquiry.opened_at, Enquiry.first_answer_at, Enquiry.satisfaction)
-        .outerjoin(Staff, Staff.id == Enquiry.first_answer_by)
-        .where(
-            Enquiry.merchant_id == merchant_id,
-            Enquiry.opened_at >= since,
-            Enquiry.opened_at < until,
-            Enquiry.first_answer_at.is_not(None),
-        )
-        .order_by(Enquiry.opened_at.desc())
-        .limit(enquiries.MOST_MEASURED)
-    )
-    found: dict[int | None, list[Any]] = {}
-    for row in g.session.execute(mine):
-        found.setdefault(row[0], []).append(row)
-    people = [
-        ByStaff(
-            name=rows[0][1] or "",
-            enquiries=len(rows),
-            first_answer=median_low([_waited(hours, row[2], row[3]) for row in rows]),
-            rated=sum(row[4] is not None for row in rows),
-            good=sum(row[4] == BEST for row in rows),
-        )
-        for rows in found.values()
-    ]
-    return sorted(people, key=lambda one: -one.enquiries)
-
-
-def _waited(hours: Hours, opened_at: datetime, answered_at: datetime) -> timedelta:
-    return hours.open_between(opened_at, answered_at) if hours.are_set else answered_at - opened_at

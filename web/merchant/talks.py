@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any, Literal
 from urllib.parse import urlencode
 
@@ -22,7 +22,7 @@ from sqlalchemy.orm import Session
 from bot.talks import answers, canned, media, reading, search, tending
 from bot.talks.answers import Answer, CouponAnswer, PictureAnswer, TextAnswer
 from bot.talks.models import ClosedBy, Enquiry, Kind, MediaState, TalkMedia
-from bot.talks.reading import Filter, Key, Line, Page, Shown
+from bot.talks.reading import Filter, Line, Page, Shown
 from campaigns.coupons import templates
 from core import nonces
 from core.clock import business_day
@@ -30,12 +30,12 @@ from core.database import Role
 from core.errors import BusinessError, Invalid, NotFound
 from merchants import pictures
 from merchants.models import Staff, StaffRole
-from merchants.wording import link_hosts
 from qrcodes import fans
 from qrcodes.codes import new_public_id
+from qrcodes.happenings import Key
 from web.acts import record
 from web.auth.access import merchant_required
-from web.context import current_runtime, now
+from web.context import current_runtime, now, own_hosts
 from web.errors import wants_json
 from web.exports import Cell, csv_answer, rows_from
 from web.forms import Form, Paragraph, Submission, blank, read_form
@@ -58,7 +58,6 @@ PAGE = 40
 ENQUIRIES = 30
 """The latest stretches of a talk whose end is shown in it."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 NUMBER = re.compile(r"[0-9A-Za-z]{5}-?[0-9A-Za-z]{5}")
 PLAYABLE = ("audio/mpeg", "audio/mp3", "audio/mp4", "audio/ogg", "audio/wav")
 EXPORTED = 500
@@ -194,7 +193,7 @@ def _list(query: TalksQuery) -> dict[str, Any]:
     return {
         "query": query,
         "talks": page.lines,
-        "older": _cursor(page.after),
+        "older": page.after,
         "waiting": counts.waiting,
         "boxes": (
             ("waiting", _("待回复"), counts.waiting),
@@ -252,7 +251,7 @@ def _thread(talk: Line, query: TalkQuery, clock: ClockWords, told: list[Item]) -
         "talk": talk,
         "clock": clock,
         "items": list(_items(talk, thread, told, is_newest=query.older is None)),
-        "older_message": _cursor(thread.before),
+        "older_message": thread.before,
         "looks_back": query.older is not None,
         "newest_id": max((one.id for one in thread.messages), default=0),
     }
@@ -326,18 +325,8 @@ def _media_path(talk: Line, message: Shown) -> str | None:
     return f"{HOME}/{talk.id}/media/{message.id}" if message.media is MediaState.KEPT else None
 
 
-def _cursor(key: Key | None) -> str | None:
-    return None if key is None else f"{(key.at - EPOCH) // MICROSECOND}-{key.id}"
-
-
-def _key(cursor: str | None) -> Key | None:
-    if cursor is None:
-        return None
-    moment, _dash, row = cursor.partition("-")
-    try:
-        return Key(EPOCH + int(moment) * MICROSECOND, int(row))
-    except OverflowError:
-        raise Invalid("网址里的条件不对，请返回再试。") from None
+def _key(written: str | None) -> Key | None:
+    return None if written is None else Key.parse(written)
 
 
 # ---- Answering -------------------------------------------------------------------------------------------------------
@@ -399,7 +388,7 @@ def _write(talk: Line, answer: Answer, nonce: str) -> None:
         **_whose(talk),
         answer=answer,
         nonce=nonce,
-        hosts=link_hosts(settings.public_url),
+        hosts=own_hosts(),
         public_url=settings.public_url,
         now=now(),
     )

@@ -15,13 +15,13 @@ from campaigns.coupons import cards
 from core.errors import Invalid, NotFound
 from merchants import sensitive_words
 from merchants.models import Community, Merchant, StaffRole
-from merchants.wording import Finding, link_hosts
+from merchants.wording import Finding
 from qrcodes import codes, welcomes
 from qrcodes.models import SubQrCode, Welcome, WelcomeVariant
 from qrcodes.welcomes import Draft, Message, Owner, Place
 from web.acts import record
 from web.auth.access import merchant_required
-from web.context import current_runtime, now
+from web.context import now, own_hosts
 from web.forms import Form, Paragraph, Submission, blank, read_form
 from web.merchant.pictures import PictureId, own_picture_url
 from web.merchant.words import MESSAGE_KINDS, POSITIONS, VARIANT_HINTS, VARIANTS, show_refusal
@@ -208,7 +208,7 @@ def save(code_id: int | None, variant: str, position: int) -> ResponseReturnValu
                 picture_id=int(form.data.picture) if form.data.picture else None,
                 template_id=int(form.data.template) if form.data.template and position == 0 else None,
             ),
-            hosts=_hosts(),
+            hosts=own_hosts(),
             now=now(),
         )
     except Invalid as refusal:
@@ -247,7 +247,7 @@ def _doubts(welcome: Welcome | None) -> list[Finding]:
     """What the linter would have reworded."""
     if welcome is None:
         return []
-    return welcomes.doubts(welcome, hosts=_hosts(), listed=sensitive_words.listed(g.session))
+    return welcomes.doubts(welcome, hosts=own_hosts(), listed=sensitive_words.listed(g.session))
 
 
 def _code(code_id: int | None) -> SubQrCode | None:
@@ -300,10 +300,6 @@ def _offer(template_id: int | None) -> str:
     return card.words if card.is_live else ""
 
 
-def _hosts() -> frozenset[str]:
-    return link_hosts(current_runtime().settings.public_url)
-
-
 def _form_page(code: SubQrCode | None, place: Place, form: Submission[Any]) -> str:
     return render_template(
         "merchant/welcome_form.html",
@@ -318,7 +314,7 @@ def _form_page(code: SubQrCode | None, place: Place, form: Submission[Any]) -> s
         placeholders=welcomes.PLACEHOLDERS,
         bytes_per_character=welcomes.BYTES_PER_CHARACTER,
         values=_values(code),
-        hosts=sorted(_hosts()),
+        hosts=sorted(own_hosts()),
         picture=own_picture_url(form.values.get("picture")),
         text_max=TEXT_MAX_BYTES,
         title_max=welcomes.TITLE_MAX,

@@ -19,13 +19,13 @@ from merchants import cards, merchants, notices, sensitive_words
 from merchants.models import Community, Merchant, MerchantCard, NoticeKind, Picture, Staff
 from merchants.notices import News
 from merchants.reviews import ReviewState
-from merchants.wording import Finding, ListedWord, link_hosts
+from merchants.wording import Finding, ListedWord
 from qrcodes import codes, welcomes
 from qrcodes.models import PosterSlogan, SubQrCode, Welcome
 from qrcodes.posters import slogans
 from web.acts import record
 from web.auth.access import operator_required
-from web.context import current_runtime, now
+from web.context import now, own_hosts
 from web.forms import Form, Paragraph, Submission, blank, read_form
 from web.operator.desk import PAGE, here
 from web.query import Id, Query, read_query
@@ -260,7 +260,7 @@ def _previews(rows: Sequence[Welcome], listed: Sequence[ListedWord]) -> list[Pre
     carried = {row.template_id for row in rows if row.template_id is not None}
     coupons = {row.id: row.name for row in g.session.execute(offered.where(CouponTemplate.id.in_(carried)))}
     previews = []
-    hosts = _hosts()
+    hosts = own_hosts()
     for row in rows:
         shop, code = shops[row.merchant_id], coded.get(row.code_id)
         values = {
@@ -291,7 +291,7 @@ def _card_previews(rows: Sequence[MerchantCard], listed: Sequence[ListedWord]) -
         for shop in g.session.scalars(select(Merchant).where(Merchant.id.in_({row.merchant_id for row in rows})))
     }
     reviewers = _reviewers(rows)
-    hosts = _hosts()
+    hosts = own_hosts()
     return [
         CardPreview(
             row,
@@ -325,10 +325,6 @@ def _reviewers(rows: Sequence[Proposal]) -> dict[int | None, str]:
     return {row[0]: row[1] for row in g.session.execute(names)}
 
 
-def _hosts() -> frozenset[str]:
-    return link_hosts(current_runtime().settings.public_url)
-
-
 def _card(card_id: int) -> MerchantCard:
     found: MerchantCard | None = g.session.get(MerchantCard, card_id)
     if found is None:
@@ -355,9 +351,9 @@ def _doubted_rules(proposal: Proposal) -> list[str]:
     listed = sensitive_words.listed(g.session)
     match proposal:
         case Welcome():
-            doubts = welcomes.doubts(proposal, hosts=_hosts(), listed=listed)
+            doubts = welcomes.doubts(proposal, hosts=own_hosts(), listed=listed)
         case MerchantCard():
-            doubts = cards.doubts(proposal, hosts=_hosts(), listed=listed)
+            doubts = cards.doubts(proposal, hosts=own_hosts(), listed=listed)
         case PosterSlogan():
             doubts = slogans.doubts(proposal, listed=listed)
     return sorted({one.rule for one in doubts})

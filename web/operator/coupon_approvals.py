@@ -27,7 +27,6 @@ from web.operator.desk import PAGE
 
 blueprint = Blueprint("coupon_approvals", __name__, url_prefix="/approvals/coupons")
 
-QUEUE = "/operator/approvals"
 Moment = Annotated[AwareDatetime, Field()]
 
 
@@ -91,7 +90,7 @@ def approve(coupon_template_id: int) -> ResponseReturnValue:
         return approvals.page_with_coupons(coupon_template_id, form), 422
     _tell(template, NoticeKind.APPROVED, form.data.seen)
     flash(_("已通过，从现在起就能领。"), "good")
-    return redirect(QUEUE, 303)
+    return redirect(approvals.QUEUE, 303)
 
 
 @blueprint.post("/<int:coupon_template_id>/reject")
@@ -116,7 +115,7 @@ def reject(coupon_template_id: int) -> ResponseReturnValue:
         return approvals.page_with_coupons(coupon_template_id, form), 422
     _tell(template, NoticeKind.REFUSED, form.data.seen, form.data.reason)
     flash(_("已驳回，商户会看到原因。"), "good")
-    return redirect(QUEUE, 303)
+    return redirect(approvals.QUEUE, 303)
 
 
 @blueprint.post("/<int:coupon_template_id>/stop")

@@ -18,17 +18,15 @@ from merchants import notices
 from merchants.models import NoticeKind
 from merchants.notices import News
 from merchants.reviews import ReviewState
-from merchants.wording import Finding, ListedWord, link_hosts
+from merchants.wording import Finding, ListedWord
 from web.acts import record
 from web.auth.access import operator_required
-from web.context import current_runtime, now
+from web.context import now, own_hosts
 from web.forms import Form, Paragraph, Submission, read_form
 from web.operator import approvals
 from web.operator.desk import PAGE
 
 blueprint = Blueprint("desk_words", __name__, url_prefix="/approvals/desk-words")
-
-QUEUE = "/operator/approvals"
 
 
 class DecisionForm(Form):
@@ -53,7 +51,7 @@ class Review:
 
 def waiting(listed: Sequence[ListedWord]) -> list[Review]:
     """What merchants have handed in, the oldest first."""
-    hosts = link_hosts(current_runtime().settings.public_url)
+    hosts = own_hosts()
     found = desk.pending(g.session, limit=PAGE)
     return [Review(one, desk.doubts(one.words, hosts=hosts, listed=listed)) for one in found]
 
@@ -76,7 +74,7 @@ def approve(desk_words_id: int) -> ResponseReturnValue:
     )
     _note("desk_words.approve", words, NoticeKind.APPROVED)
     flash(_("已通过，从现在起这样说。"), "good")
-    return redirect(QUEUE, 303)
+    return redirect(approvals.QUEUE, 303)
 
 
 @blueprint.post("/<int:desk_words_id>/reject")
@@ -102,7 +100,7 @@ def reject(desk_words_id: int) -> ResponseReturnValue:
         return approvals.page_with_desk_words(desk_words_id, form), 422
     _note("desk_words.reject", words, NoticeKind.REFUSED, words.review_reason)
     flash(_("已驳回，商户会看到原因。"), "good")
-    return redirect(QUEUE, 303)
+    return redirect(approvals.QUEUE, 303)
 
 
 def _known(desk_words_id: int) -> DeskWords:

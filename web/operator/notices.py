@@ -21,11 +21,10 @@ from core.database import Role
 from core.errors import BusinessError, Invalid, NotFound
 from merchants import merchants, pictures
 from merchants.pictures import Prepared
-from merchants.wording import link_hosts
 from qrcodes.codes import new_public_id
 from web.acts import record
 from web.auth.access import operator_required
-from web.context import current_runtime, now
+from web.context import now, own_hosts
 from web.exports import Rows, csv_answer, rows_from
 from web.forms import Form, OneLine, OptionalLine, Paragraph, Submission, blank, read_form
 from web.language import refusal_text
@@ -158,7 +157,7 @@ def create() -> ResponseReturnValue:
                 account_id=account().id,
                 draft=_draft(form.data),
                 operator_id=g.staff.id,
-                hosts=link_hosts(current_runtime().settings.public_url),
+                hosts=own_hosts(),
                 now=now(),
             )
         except Invalid as refusal:
@@ -202,7 +201,7 @@ def save(notice_id: int) -> ResponseReturnValue:
                 account_id=account().id,
                 notice_id=notice_id,
                 draft=_draft(form.data),
-                hosts=link_hosts(current_runtime().settings.public_url),
+                hosts=own_hosts(),
                 now=now(),
             )
         except Invalid as refusal:

@@ -25,7 +25,7 @@ def _no_picture(picture_id: object) -> None:
     """The platform has no pictures."""
 
 
-ROOM = Room("/operator/reply-rules", "operator/reply_rules", _author, _no_picture)
+ROOM = Room("/operator/reply-rules", "operator/reply_rules.html", "layouts/operator.html", _author, _no_picture)
 
 
 @blueprint.get("")

@@ -22,7 +22,7 @@ from merchants.wording import Finding, ListedWord
 from web import reply_rules
 from web.acts import record
 from web.auth.access import operator_required
-from web.context import now
+from web.context import now, own_hosts
 from web.forms import read_form
 from web.operator import approvals
 from web.operator.approvals import DECISIONS, QUEUE, DecisionForm, RefusalForm
@@ -66,7 +66,7 @@ def _reviews(versions: Sequence[ReplyRuleVersion], listed: Sequence[ListedWord])
     speaking = {row.rule_id: row for row in g.session.scalars(in_force)}
     people = select(Staff).where(Staff.id.in_({one.reviewed_by for one in versions}))
     reviewers = {row.id: row.name for row in g.session.scalars(people)}
-    hosts = reply_rules.hosts()
+    hosts = own_hosts()
     reviews = []
     for one in versions:
         content, before = writing.content_of(one), speaking.get(one.rule_id)

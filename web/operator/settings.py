@@ -12,13 +12,12 @@ from sqlalchemy import func, select
 from core.errors import Invalid
 from merchants import merchants
 from merchants.models import Merchant
-from merchants.wording import link_hosts
 from qrcodes import welcomes
 from qrcodes.models import WelcomeVariant
 from qrcodes.welcomes import PLATFORM_WORDS, Draft
 from web.acts import record
 from web.auth.access import operator_required
-from web.context import current_runtime, now
+from web.context import now, own_hosts
 from web.forms import Form, OneLine, Paragraph, Submission, blank, read_form
 from web.operator.desk import account
 from web.operator.words import word
@@ -122,7 +121,7 @@ def save_welcome(variant: str) -> ResponseReturnValue:
                 variant=WelcomeVariant(variant),
                 position=0,
                 draft=Draft(text=form.data.text),
-                hosts=link_hosts(current_runtime().settings.public_url),
+                hosts=own_hosts(),
                 now=now(),
                 operator_id=g.staff.id,
             )

@@ -12,10 +12,10 @@ from pydantic import StringConstraints
 from core.database import Role
 from core.errors import Invalid
 from merchants import sensitive_words
-from merchants.wording import RULE_NAMES, RULES_IN_WORDS, Finding, Severity, link_hosts, lint
+from merchants.wording import RULE_NAMES, RULES_IN_WORDS, Finding, Severity, lint
 from web.acts import record
 from web.auth.access import operator_required
-from web.context import current_runtime
+from web.context import own_hosts
 from web.exports import Rows, csv_answer, rows_from
 from web.forms import Form, Paragraph, Submission, blank, read_form
 from web.operator.desk import PAGE, account, page_of
@@ -61,7 +61,7 @@ def try_out() -> ResponseReturnValue:
     form = read_form(TrialForm)
     if form.data is None:
         return _page(trial=form), 422
-    hosts = link_hosts(current_runtime().settings.public_url)
+    hosts = own_hosts()
     return _page(trial=form, findings=lint(form.data.sentence, hosts=hosts, listed=sensitive_words.listed(g.session)))
 
 

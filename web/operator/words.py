@@ -322,7 +322,6 @@ ACTIONS: dict[str, Any] = {
     "talk.assign": _l("转交聊天"),
     "talk.close": _l("结束接待"),
     "talk.reopen": _l("重新打开聊天"),
-    "canned.edit": _l("修改常用语"),
     "slogan.approve": _l("通过口号"),
     "slogan.reject": _l("驳回口号"),
     "broadcast.pause": _l("暂停群发"),

@@ -27,7 +27,9 @@ def tea(street: Neighbourhood) -> int:
 
 def table(street: Neighbourhood, merchant_id: int) -> str:
     with street.runtime.transaction(Role.MERCHANT, merchant_id=merchant_id) as session:
-        return "".join(porting.export(reading.listed(session, merchant_id, now=street.now)))
+        return "".join(
+            sheets.csv_text(porting.HEADS, map(porting.row, reading.listed(session, merchant_id, now=street.now)))
+        )
 
 
 def bring_in(street: Neighbourhood, merchant_id: int, content: str | bytes) -> int:

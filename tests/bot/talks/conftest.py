@@ -18,7 +18,7 @@ from bot.talks.models import Kind
 from core.database import Role
 from core.runtime import Runtime
 from merchants import identities
-from tests.community import Code, Neighbourhood, new_openid, scanned, subscribed
+from tests.community import Code, Neighbourhood, new_openid, subscribed
 from wechat.replies import Reply
 
 
@@ -46,10 +46,6 @@ class Shop:
             ).scalar_one()
         self.openids[follower_id] = openid
         return follower_id
-
-    def comes_by(self, follower_id: int) -> None:
-        """The fan scans once more."""
-        self.inbox.receive([scanned(self.openids[follower_id], self.now - timedelta(minutes=5), self.code.scene)])
 
     def said(
         self,

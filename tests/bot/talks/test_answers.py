@@ -229,7 +229,9 @@ def test_a_coupon_is_given_at_once_and_its_link_is_said(shop: Shop, sandbox: San
     send(shop.runtime)
     with shop.runtime.transaction(Role.PLATFORM) as session:
         (coupon,) = session.execute(text("SELECT public_id, follower_id, cause, channel FROM coupon")).all()
+        given = session.execute(text("SELECT detail FROM audit_log WHERE action = 'coupon.give'")).scalars().all()
     assert (coupon.follower_id, coupon.cause, coupon.channel) == (ann, f"staff:{shop.owner}:once", "staff")
+    assert given == [{"follower": ann}]
     (said,) = heard(sandbox, shop, ann)
     assert said == (f'给您补一张\n<a href="{URL}/m/coupons/{coupon.public_id}">送您一张“八折券”，点这里打开</a>')
 
@@ -247,6 +249,13 @@ def test_what_cannot_be_sent_is_refused_with_a_sentence(shop: Shop, sandbox: San
     _, talk_id = writer(shop, sandbox)
     with pytest.raises(Invalid):
         write(shop, talk_id, words)
+
+
+def test_what_staff_write_is_never_markup(shop: Shop, sandbox: Sandbox) -> None:
+    ann, talk_id = writer(shop, sandbox)
+    write(shop, talk_id, '<a data-miniprogram-appid="wx1">领奖</a>')
+    send(shop.runtime)
+    assert heard(sandbox, shop, ann) == ['〈a data-miniprogram-appid="wx1"〉领奖〈/a〉']
 
 
 # ---- Waiting ---------------------------------------------------------------------------------------------------------
@@ -394,6 +403,22 @@ def test_who_is_gone_gets_nothing_and_the_answer_says_so(shop: Shop, sandbox: Sa
         write(shop, talk_id, "还在吗")
 
 
+def test_who_is_suspended_says_nothing_more_in_the_accounts_name(shop: Shop, sandbox: Sandbox) -> None:
+    ann, talk_id = writer(shop, sandbox)
+    write(shop, talk_id, "加我私人微信")
+    suspend = text("UPDATE merchant SET state = :state WHERE id = :id")
+    with shop.runtime.transaction(Role.PLATFORM) as session:
+        session.execute(suspend, {"state": "suspended", "id": shop.merchant_id})
+    send(shop.runtime)
+    assert (heard(sandbox, shop, ann), shop.states(talk_id), used(shop.runtime)) == ([], ["planned"], [0])
+    advance(shop.runtime, answers.FORGOTTEN_AFTER * 2)
+    with shop.runtime.transaction(Role.PLATFORM) as session:
+        answers.owe_forgotten(session, shop.runtime.now())
+        assert session.scalar(text("SELECT count(*) FROM outbox WHERE kind = :kind AND state = 'pending'"),
+                              {"kind": answers.SEND}) == 0  # fmt: skip
+        session.execute(suspend, {"state": "active", "id": shop.merchant_id})
+
+
 # ---- Dying on the way ------------------------------------------------------------------------------------------------
 
 
@@ -519,6 +544,18 @@ def test_how_it_was_is_not_asked_without_a_message_left_and_does_not_wait(shop: 
     assert whys(shop, talk_id)[-1] == ("skipped", "no_room")
     assert (pending(shop), shop.enquiries(talk_id)[0].asked_at) == ([], None)
     assert len(heard(sandbox, shop, ann)) == 5
+
+
+def test_behind_an_answer_that_waits_nobody_is_asked_later_how_it_was(shop: Shop, sandbox: Sandbox) -> None:
+    ann, talk_id = writer(shop, sandbox, says=False)
+    write(shop, talk_id, "明天到货")
+    close(shop, talk_id)
+    send(shop.runtime)
+    assert whys(shop, talk_id) == [("waiting", ""), ("skipped", "no_room")]
+    advance(shop.runtime, timedelta(hours=1))
+    hello(shop, sandbox, ann)
+    send(shop.runtime)
+    assert (heard(sandbox, shop, ann), pending(shop)) == (["明天到货"], [])
 
 
 def test_a_question_that_the_platform_refused_was_not_put(shop: Shop, sandbox: Sandbox) -> None:

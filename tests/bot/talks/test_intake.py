@@ -103,7 +103,7 @@ def test_the_merchant_reads_it_and_another_does_not(shop: Shop, other_shop: Shop
         thread = reading.thread(session, merchant_id=shop.merchant_id, talk_id=talk_id)
         assert [(m.direction, m.content) for m in thread.messages] == [(Direction.IN, "有芒果吗")]
         counts = reading.counts(session, merchant_id=shop.merchant_id, staff_id=shop.owner)
-        assert (counts.unread, counts.waiting, counts.mine, counts.unassigned) == (1, 1, 0, 1)
+        assert (page.lines[0].unread, counts.waiting, counts.mine, counts.unassigned) == (1, 1, 0, 1)
     with shop.runtime.transaction(Role.MERCHANT, merchant_id=other_shop.merchant_id) as session:
         page = reading.listed(session, merchant_id=shop.merchant_id, staff_id=shop.owner)
         assert page.lines == ()

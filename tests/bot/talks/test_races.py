@@ -12,10 +12,12 @@ import pytest
 from sqlalchemy import text
 
 from bot.talks import answers
-from bot.talks.answers import TextAnswer
+from bot.talks.answers import CouponAnswer, TextAnswer
 from core.database import Role
 from core.outbox import Task, TryLater
 from tests.bot.talks.conftest import Shop
+from tests.community import wrote
+from tests.couponing import live_template
 
 ROUNDS = 200
 
@@ -91,6 +93,35 @@ def test_of_two_answers_the_last_message_carries_one(shop: Shop, monkeypatch: py
             answers.cancel(session, merchant_id=shop.merchant_id, talk_id=talk_id, message_id=waiting[0].id)
     assert len(said) == len(set(said)) == ROUNDS
     assert shop.talk(talk_id).waiting_out == 0
+
+
+def test_a_coupon_in_a_talk_and_the_fans_next_message_never_wait_for_each_other(shop: Shop) -> None:
+    """The inbox holds the person and then the talk; so does who sends a coupon, whose row holds the person."""
+    ann = shop.fan()
+    talk_id = shop.said(ann)
+    template_id = live_template(shop.runtime, shop.merchant_id, "八折券", per_person=100)
+    failed: list[Exception] = []
+
+    def gives(number: int) -> None:
+        try:
+            with shop.runtime.transaction(Role.MERCHANT, merchant_id=shop.merchant_id) as session:
+                answers.write(
+                    session, merchant_id=shop.merchant_id, staff_id=shop.owner, talk_id=talk_id,
+                    answer=CouponAnswer(template_id), nonce=f"n{number}", hosts=frozenset(), public_url="http://x",
+                    now=shop.now,
+                )  # fmt: skip
+        except Exception as error:
+            failed.append(error)
+
+    def says(number: int) -> None:
+        try:
+            shop.inbox.receive([wrote(shop.openids[ann], shop.now + timedelta(seconds=number), f"第{number}句")])
+        except Exception as error:
+            failed.append(error)
+
+    for number in range(60):
+        at_once(partial(gives, number), partial(says, number))
+    assert failed == []
 
 
 def carelessly(shop: Shop, fan: int, said: list[str], words: str) -> None:

@@ -14,7 +14,7 @@ from bot.talks import answers, desk, enquiries, reading, search, telling, tendin
 from bot.talks.desk import Desk, Hours
 from bot.talks.models import ClosedBy, WordsKind
 from bot.talks.reading import Filter
-from core.clock import SHANGHAI
+from core.clock import SHANGHAI, business_day
 from core.database import Role
 from core.errors import Invalid, NotFound
 from core.runtime import Runtime
@@ -66,6 +66,9 @@ def test_reading_counts_down_to_what_was_seen_and_a_later_message_stays_unread(s
     assert shop.talk(talk_id).version == talk.version, "reading again wakes nobody"
     as_shop(shop, tending.mark_unread, talk_id=talk_id)
     assert shop.talk(talk_id).unread == 1
+    as_shop(shop, tending.mark_read, talk_id=talk_id, up_to=10**17)
+    shop.said(ann, "三")
+    assert shop.talk(talk_id).unread == 1, "what nobody has written yet is not read"
 
 
 def test_a_talk_is_given_to_a_colleague_and_found_there(shop: Shop, other_shop: Shop) -> None:
@@ -292,6 +295,32 @@ def test_staff_are_told_once_of_who_waits_and_never_what_was_said(shop: Shop) ->
         row = session.execute(text("SELECT subject, path, cause FROM staff_notice")).one()
     assert "悄悄话" not in str(row)
     assert row.path.startswith("/merchant/talks/")
+
+
+def test_who_waits_again_after_an_answer_is_news_again(shop: Shop) -> None:
+    ann = shop.fan()
+    talk_id = shop.said(ann, "在吗", at=shop.now)
+    for minutes, words in ((5, "在的"), (300, "")):
+        now = shop.now + timedelta(minutes=minutes)
+        with shop.runtime.transaction(Role.PLATFORM) as session:
+            telling.tell_of_waiting(session, now)
+        if words:
+            write(shop, talk_id, words, at=now)
+            shop.said(ann, "那几点关门", at=now + timedelta(hours=1))
+    assert told(shop.runtime) == [(shop.owner, NoticeKind.TALK_WAITS), (shop.clerk, NoticeKind.TALK_WAITS)] * 2
+
+
+def test_a_closed_desks_questions_hide_nobodys(shop: Shop, other_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telling, "AT_ONCE", 1)
+    as_shop(
+        shop, desk.save, hours=Hours(closed_days=frozenset({business_day(shop.now)})), asks_satisfaction=False,
+        hands_over=False, notify_after=2, now=shop.now,
+    )  # fmt: skip
+    shop.said(shop.fan(), "在吗", at=shop.now - timedelta(minutes=30))
+    other_shop.said(other_shop.fan(), "在吗", at=other_shop.now - timedelta(minutes=5))
+    with shop.runtime.transaction(Role.PLATFORM) as session:
+        telling.tell_of_waiting(session, shop.now)
+    assert [staff for staff, _ in told(shop.runtime)] == [other_shop.owner, other_shop.clerk]
 
 
 def test_who_was_answered_in_time_is_no_news(shop: Shop) -> None:
