@@ -99,7 +99,7 @@ class SloganPreview:
 def index() -> str:
     """What waits, oldest first, and the latest decisions."""
     wanted = read_query(ApprovalsQuery)
-    return _page(wanted.after or 0, {})
+    return page(after=wanted.after or 0)
 
 
 @blueprint.post("/<int:welcome_id>/approve")
@@ -108,7 +108,7 @@ def approve(welcome_id: int) -> ResponseReturnValue:
     """Let it speak."""
     form = read_form(DecisionForm)
     if form.data is None:
-        return _page(0, {welcome_id: form}), 422
+        return page(Refused("welcome", welcome_id, form)), 422
     welcome, was = _welcome(welcome_id), ReviewState(form.data.was)
     welcomes.approve(g.session, welcome_id=welcome_id, operator_id=g.staff.id, now=now(), was=was)
     _note_approval("welcome.approve", welcome, was)
@@ -123,7 +123,7 @@ def reject(welcome_id: int) -> ResponseReturnValue:
     form, welcome = read_form(RefusalForm), _welcome(welcome_id)
     if _send_back("welcome.reject", welcome, form, partial(welcomes.reject, welcome_id=welcome_id)):
         return redirect(QUEUE, 303)
-    return _page(0, {welcome_id: form}), 422
+    return page(Refused("welcome", welcome_id, form)), 422
 
 
 @blueprint.post("/cards/<int:card_id>/approve")
@@ -132,7 +132,7 @@ def approve_card(card_id: int) -> ResponseReturnValue:
     """Show it to the public."""
     form = read_form(DecisionForm)
     if form.data is None:
-        return _page(0, {}), 422
+        return page(Refused("card", card_id, form)), 422
     card, was = _card(card_id), ReviewState(form.data.was)
     cards.approve(g.session, card_id=card_id, operator_id=g.staff.id, now=now(), was=was)
     _note_approval("card.approve", card, was)
@@ -147,7 +147,7 @@ def reject_card(card_id: int) -> ResponseReturnValue:
     form, card = read_form(RefusalForm), _card(card_id)
     if _send_back("card.reject", card, form, partial(cards.reject, card_id=card_id)):
         return redirect(QUEUE, 303)
-    return _page(0, {}, {card_id: form}), 422
+    return page(Refused("card", card_id, form)), 422
 
 
 @blueprint.post("/slogans/<int:slogan_id>/approve")
@@ -156,7 +156,7 @@ def approve_slogan(slogan_id: int) -> ResponseReturnValue:
     """Let it be printed."""
     form = read_form(DecisionForm)
     if form.data is None:
-        return _page(0, {}), 422
+        return page(Refused("slogan", slogan_id, form)), 422
     slogan, was = _slogan(slogan_id), ReviewState(form.data.was)
     slogans.approve(g.session, slogan_id=slogan_id, operator_id=g.staff.id, now=now(), was=was)
     _note_approval("slogan.approve", slogan, was)
@@ -171,7 +171,7 @@ def reject_slogan(slogan_id: int) -> ResponseReturnValue:
     form, slogan = read_form(RefusalForm), _slogan(slogan_id)
     if _send_back("slogan.reject", slogan, form, partial(slogans.reject, slogan_id=slogan_id)):
         return redirect(QUEUE, 303)
-    return _page(0, {}, slogan_forms={slogan_id: form}), 422
+    return page(Refused("slogan", slogan_id, form)), 422
 
 
 @blueprint.get("/pictures/<int:picture_id>")
@@ -186,32 +186,23 @@ def picture(picture_id: int) -> Response:
     return response
 
 
-def page_with_coupons(coupon_template_id: int, form: Submission[Any]) -> str:
-    """The queue with the refused form of one of the coupons."""
-    return _page(0, {}, coupon_forms={coupon_template_id: form})
+@dataclass(frozen=True)
+class Refused:
+    """The form of one proposal as it was sent, with what is wrong in it."""
+
+    kind: Literal["welcome", "card", "slogan", "coupon", "rule", "desk_words"]
+    number: int
+    form: Submission[Any]
 
 
-def page_with_rules(rule_version_id: int, form: Submission[Any]) -> str:
-    """The queue with the refused form of one of the rules."""
-    return _page(0, {}, rule_forms={rule_version_id: form})
-
-
-def page_with_desk_words(desk_words_id: int, form: Submission[Any]) -> str:
-    """The queue with the refused form of one of the desks' words."""
-    return _page(0, {}, desk_words_forms={desk_words_id: form})
-
-
-def _page(
-    after: int,
-    forms: dict[int, Submission[RefusalForm]] | dict[int, Submission[DecisionForm]],
-    card_forms: dict[int, Submission[RefusalForm]] | None = None,
-    slogan_forms: dict[int, Submission[RefusalForm]] | None = None,
-    coupon_forms: dict[int, Submission[Any]] | None = None,
-    rule_forms: dict[int, Submission[Any]] | None = None,
-    desk_words_forms: dict[int, Submission[Any]] | None = None,
-) -> str:
-    """`forms` holds the refused form of one of the messages, the others of one of the other kinds."""
+def page(refused: Refused | None = None, *, after: int = 0) -> str:
+    """The queue, with the refused form beside its proposal."""
     from web.operator import coupon_approvals, desk_words, rule_approvals
+
+    untouched = blank()
+
+    def form_of(kind: str, number: int) -> Submission[Any]:
+        return refused.form if refused and (refused.kind, refused.number) == (kind, number) else untouched
 
     waiting = welcomes.waiting_for_review(g.session, after=after, limit=PAGE + 1)
     shown = waiting[:PAGE]
@@ -224,21 +215,15 @@ def _page(
         waiting_broadcasts=approval.count_waiting(g.session),
         waiting_cards=_card_previews(cards.waiting_for_review(g.session, limit=PAGE), listed),
         decided_cards=_card_previews(cards.decided(g.session, limit=DECISIONS), listed),
-        card_forms=card_forms or {},
         waiting_slogans=_slogan_previews(slogans.waiting_for_review(g.session, limit=PAGE), listed),
         decided_slogans=_slogan_previews(slogans.decided(g.session, limit=DECISIONS), listed),
-        slogan_forms=slogan_forms or {},
         waiting_coupons=coupon_approvals.waiting(),
-        coupon_forms=coupon_forms or {},
         waiting_rules=rule_approvals.waiting(listed),
         decided_rules=rule_approvals.decided(listed),
-        rule_forms=rule_forms or {},
         waiting_desk_words=desk_words.waiting(listed),
-        desk_words_forms=desk_words_forms or {},
         older=here(after=shown[-1].id) if len(waiting) > PAGE else None,
         newest=here(after=None) if after else None,
-        forms=forms,
-        form=blank(),
+        form_of=form_of,
     )
 
 

@@ -80,14 +80,14 @@ def approve(coupon_template_id: int) -> ResponseReturnValue:
     _known(coupon_template_id)
     form = read_form(DecisionForm)
     if form.data is None:
-        return approvals.page_with_coupons(coupon_template_id, form), 422
+        return approvals.page(approvals.Refused("coupon", coupon_template_id, form)), 422
     try:
         template = templates.approve(
             g.session, template_id=coupon_template_id, operator_id=g.staff.id, seen=form.data.seen, now=now()
         )
     except Invalid as refusal:
         form.errors[""] = refusal.message
-        return approvals.page_with_coupons(coupon_template_id, form), 422
+        return approvals.page(approvals.Refused("coupon", coupon_template_id, form)), 422
     _tell(template, NoticeKind.APPROVED, form.data.seen)
     flash(_("已通过，从现在起就能领。"), "good")
     return redirect(approvals.QUEUE, 303)
@@ -100,7 +100,7 @@ def reject(coupon_template_id: int) -> ResponseReturnValue:
     _known(coupon_template_id)
     form = read_form(RefusalForm)
     if form.data is None:
-        return approvals.page_with_coupons(coupon_template_id, form), 422
+        return approvals.page(approvals.Refused("coupon", coupon_template_id, form)), 422
     try:
         template = templates.reject(
             g.session,
@@ -112,7 +112,7 @@ def reject(coupon_template_id: int) -> ResponseReturnValue:
         )
     except Invalid as refusal:
         form.refuse(refusal)
-        return approvals.page_with_coupons(coupon_template_id, form), 422
+        return approvals.page(approvals.Refused("coupon", coupon_template_id, form)), 422
     _tell(template, NoticeKind.REFUSED, form.data.seen, form.data.reason)
     flash(_("已驳回，商户会看到原因。"), "good")
     return redirect(approvals.QUEUE, 303)

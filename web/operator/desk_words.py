@@ -63,7 +63,7 @@ def approve(desk_words_id: int) -> ResponseReturnValue:
     _known(desk_words_id)
     form = read_form(DecisionForm)
     if form.data is None:
-        return approvals.page_with_desk_words(desk_words_id, form), 422
+        return approvals.page(approvals.Refused("desk_words", desk_words_id, form)), 422
     words = desk.judge(
         g.session,
         desk_words_id,
@@ -84,7 +84,7 @@ def reject(desk_words_id: int) -> ResponseReturnValue:
     _known(desk_words_id)
     form: Submission[Any] = read_form(RefusalForm)
     if form.data is None:
-        return approvals.page_with_desk_words(desk_words_id, form), 422
+        return approvals.page(approvals.Refused("desk_words", desk_words_id, form)), 422
     try:
         words = desk.judge(
             g.session,
@@ -97,7 +97,7 @@ def reject(desk_words_id: int) -> ResponseReturnValue:
         )
     except Invalid as refusal:
         form.refuse(refusal)
-        return approvals.page_with_desk_words(desk_words_id, form), 422
+        return approvals.page(approvals.Refused("desk_words", desk_words_id, form)), 422
     _note("desk_words.reject", words, NoticeKind.REFUSED, words.review_reason)
     flash(_("已驳回，商户会看到原因。"), "good")
     return redirect(approvals.QUEUE, 303)

@@ -96,7 +96,7 @@ def approve(rule_version_id: int) -> ResponseReturnValue:
     version = _known(rule_version_id)
     form = read_form(DecisionForm)
     if form.data is None:
-        return approvals.page_with_rules(rule_version_id, form), 422
+        return approvals.page(approvals.Refused("rule", rule_version_id, form)), 422
     was = ReviewState(form.data.was)
     writing.approve(g.session, version_id=version.id, operator_id=g.staff.id, now=now(), was=was)
     _note("reply_rule.approve", version, was)
@@ -112,13 +112,13 @@ def reject(rule_version_id: int) -> ResponseReturnValue:
     version = _known(rule_version_id)
     form = read_form(RefusalForm)
     if form.data is None:
-        return approvals.page_with_rules(rule_version_id, form), 422
+        return approvals.page(approvals.Refused("rule", rule_version_id, form)), 422
     was, reason = ReviewState(form.data.was), form.data.reason
     try:
         writing.reject(g.session, version_id=version.id, operator_id=g.staff.id, reason=reason, now=now(), was=was)
     except Invalid as refusal:
         form.refuse(refusal)
-        return approvals.page_with_rules(rule_version_id, form), 422
+        return approvals.page(approvals.Refused("rule", rule_version_id, form)), 422
     _note("reply_rule.reject", version, was)
     _tell(version, NoticeKind.REFUSED, reason)
     flash(_("已驳回，商户会看到原因。"), "good")
