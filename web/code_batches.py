@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from flask import Response, g, make_response, redirect, render_template, request
+from flask import Response, g, make_response, redirect, render_template
 from flask.typing import ResponseReturnValue
 from flask_babel import force_locale
 from flask_babel import gettext as _
@@ -23,13 +23,10 @@ from web import posters
 from web.acts import record
 from web.context import now
 from web.exports import csv_answer
-from web.forms import Form, OptionalLine, Submission, blank, read_form
+from web.forms import Form, OptionalLine, Submission, blank, read_form, the_file
 from web.language import LOCALES, refusal_text
 from web.words import CODE_KINDS
 
-ENVELOPE: Final = 64 * 1024
-"""What a form adds around the file it carries."""
-UPLOAD_CAP: Final = sheets.MOST_BYTES + ENVELOPE
 SHOWN: Final = 100
 """Lines of a preview; of a list with faults, the faulty ones come first."""
 
@@ -85,10 +82,7 @@ def upload(template: str, path: str, account_id: int) -> ResponseReturnValue:
 
 
 def _checked(account_id: int) -> batches.Checked:
-    file = request.files.get("file")
-    if file is None or len(request.files) > 1 or not file.filename:
-        raise Invalid(_("请选择一个文件。"), field="file")
-    sheet = sheets.read(file.stream.read(), most_rows=batches.MOST_ROWS)
+    sheet = sheets.read(the_file(), most_rows=batches.MOST_ROWS)
     checked = batches.check(
         g.session, sheet, kinds=_kinds(), merchant_id=g.staff.merchant_id, account_id=account_id, now=now()
     )

@@ -109,6 +109,14 @@ def read_form(model: type[FormT]) -> Submission[FormT]:
     return submission
 
 
+def the_file() -> bytes:
+    """What was uploaded as "file", which is the only one; raises Invalid where there is none, or another beside it."""
+    file = request.files.get("file")
+    if file is None or len(request.files) > 1 or not file.filename:
+        raise Invalid("请选择一个文件。", field="file")
+    return file.stream.read()
+
+
 def _shown(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else ""

@@ -21,13 +21,12 @@ from bot.rules.reading import Kept
 from bot.rules.writing import Author, Draft
 from core.clock import SHANGHAI
 from core.errors import BusinessError, Invalid, NotFound
-from core.sheets import MOST_BYTES
 from merchants import sensitive_words
 from merchants.wording import Finding
 from web.acts import record
 from web.context import now, own_hosts
 from web.exports import csv_answer
-from web.forms import Form, OneLine, Paragraph, Submission, blank, read_form
+from web.forms import Form, OneLine, Paragraph, Submission, blank, read_form, the_file
 from web.language import refusal_text
 from web.merchant.pictures import PictureId
 from web.merchant.words import show_refusal
@@ -35,7 +34,6 @@ from web.query import Query, Words, read_query
 from web.rule_words import KINDS
 from wechat.limits import TEXT_MAX_BYTES
 
-UPLOAD_CAP: Final = MOST_BYTES + 64 * 1024
 PLACES: Final = (1, 2, 3)
 PLANNED_AS: Final = "%Y-%m-%dT%H:%M"
 _PRESETS: Final = ("每天 09:00-21:00", "周一至周五 09:00-18:00", "周末 10:00-20:00", "每天 21:00-09:00")
@@ -417,11 +415,8 @@ def bring_in(room: Room) -> ResponseReturnValue:
     """Take a table in whole, or show every line that is wrong."""
     form, faults = read_form(EmptyForm), []
     if form.data is not None:
-        file = request.files.get("file")
         try:
-            if file is None or len(request.files) > 1 or not file.filename:
-                raise Invalid("请选择一个文件。", field="file")
-            content = file.stream.read()
+            content = the_file()
             with g.session.begin_nested():
                 many = porting.bring_in(g.session, room.author(), content, hosts=own_hosts(), now=now())
         except porting.Refused as refusal:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from flask import Flask, Response, abort, current_app, g, request
@@ -109,11 +109,15 @@ def refuse_nul() -> None:
         abort(400)
 
 
+ENVELOPE: Final = 64 * 1024
+"""What a form adds around the file it carries."""
+
+
 def upload_cap(size: int) -> Callable[[View], View]:
-    """Let a view take a larger body than pages do."""
+    """Let a view take a file of so many bytes, and the form around it."""
 
     def mark(view: View) -> View:
-        view.__dict__["upload_cap"] = size
+        view.__dict__["upload_cap"] = size + ENVELOPE
         return view
 
     return mark

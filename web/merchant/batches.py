@@ -6,6 +6,7 @@ from flask import Blueprint, Response, g
 from flask.typing import ResponseReturnValue
 from sqlalchemy import select
 
+from core import sheets
 from merchants.models import Merchant, StaffRole
 from web import code_batches
 from web.auth.access import merchant_required
@@ -24,7 +25,7 @@ def new() -> str:
 
 @blueprint.post("")
 @merchant_required(StaffRole.OWNER)
-@upload_cap(code_batches.UPLOAD_CAP)
+@upload_cap(sheets.MOST_BYTES)
 @limiter.limit("20 per minute")
 def upload() -> ResponseReturnValue:
     """Look at every line of it."""

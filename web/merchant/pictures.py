@@ -21,13 +21,11 @@ blueprint = Blueprint("merchant_pictures", __name__, url_prefix="/merchant/pictu
 
 PictureId = Annotated[str, StringConstraints(pattern=r"^([1-9][0-9]{0,17})?$")]
 """The picture a form names; empty for none."""
-ENVELOPE = 64 * 1024
-"""What a form adds around the file it carries."""
 
 
 @blueprint.post("")
 @merchant_required(StaffRole.OWNER)
-@upload_cap(pictures.MAX_UPLOAD_BYTES + ENVELOPE)
+@upload_cap(pictures.MAX_UPLOAD_BYTES)
 @limiter.limit("20 per minute")
 def upload() -> ResponseReturnValue:
     """Keep a picture, drawn anew; what the file was called is of no interest (#92)."""

@@ -10,13 +10,14 @@ from flask_babel import gettext as _
 
 from bot.rules.models import USUAL_PRIORITY
 from bot.rules.writing import Author
+from core import sheets
 from merchants.models import Merchant, StaffRole
 from web import reply_rules
 from web.auth.access import merchant_required
 from web.forms import Submission, blank
 from web.merchant.pictures import own_picture_url
 from web.query import Query, read_query
-from web.reply_rules import UPLOAD_CAP, Room
+from web.reply_rules import Room
 from web.security import limiter, upload_cap
 
 blueprint = Blueprint("merchant_rules", __name__, url_prefix="/merchant/rules")
@@ -99,7 +100,7 @@ def table() -> str:
 
 @blueprint.post("/table")
 @merchant_required(StaffRole.OWNER)
-@upload_cap(UPLOAD_CAP)
+@upload_cap(sheets.MOST_BYTES)
 @limiter.limit("10 per minute")
 def bring_in() -> ResponseReturnValue:
     """Add the rules of a table."""

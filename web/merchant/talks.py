@@ -43,7 +43,6 @@ from web.language import refusal_text
 from web.live import asks_for_part, etag_of, has_seen
 from web.merchant import talk_words
 from web.merchant.fans import TAG_SEPARATORS, FanForm
-from web.merchant.pictures import ENVELOPE
 from web.merchant.talk_words import LONG_WAIT, ClockWords, clock_words, rating
 from web.merchant.till import Nonce, giveable, new_nonce
 from web.merchant.words import fan_number, show_refusal
@@ -334,7 +333,7 @@ def _key(written: str | None) -> Key | None:
 
 @blueprint.post("/<int:talk_id>/messages")
 @merchant_required()
-@upload_cap(pictures.MAX_UPLOAD_BYTES + ENVELOPE)
+@upload_cap(pictures.MAX_UPLOAD_BYTES)
 @limiter.limit("120 per minute")
 def say(talk_id: int) -> ResponseReturnValue:
     """Answer with words, a picture, both, or a coupon; or note something that the customer never sees."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Response
 from flask.typing import ResponseReturnValue
 
+from core import sheets
 from web import code_batches
 from web.auth.access import operator_required
 from web.operator.desk import account
@@ -23,7 +24,7 @@ def new() -> str:
 
 @blueprint.post("")
 @operator_required
-@upload_cap(code_batches.UPLOAD_CAP)
+@upload_cap(sheets.MOST_BYTES)
 @limiter.limit("20 per minute")
 def upload() -> ResponseReturnValue:
     """Look at every line of it."""

@@ -24,7 +24,7 @@ from web.acts import record
 from web.auth.access import operator_required
 from web.context import now
 from web.exports import Rows, csv_answer, rows_from
-from web.forms import Form, OneLine, OptionalLine, Submission, blank, read_form
+from web.forms import Form, OneLine, OptionalLine, Submission, blank, read_form, the_file
 from web.language import refusal_text
 from web.operator.desk import PAGE, account, here
 from web.query import Id, Query, Words, read_query
@@ -36,7 +36,6 @@ HOME = "/operator/directory"
 ENTRY = "/<int:entry_id>"
 CATEGORY = "/categories/<int:category_id>"
 WAY = "/move/<any(up, down):way>"
-ENVELOPE = 64 * 1024
 Tick = Annotated[str, StringConstraints(pattern=r"^[1-9]\d{0,17}$")]
 
 
@@ -264,16 +263,13 @@ def bring() -> str:
 
 @blueprint.post("/import")
 @operator_required
-@upload_cap(sheets.MOST_BYTES + ENVELOPE)
+@upload_cap(sheets.MOST_BYTES)
 def take() -> ResponseReturnValue:
     """Take a table whole, or tell what is wrong in which line."""
     form = read_form(FileForm)
     taken = None
     try:
-        file = request.files.get("file")
-        if file is None or len(request.files) > 1 or not file.filename:
-            raise Invalid(_("请选择一个文件。"), field="file")
-        table = sheets.read(file.stream.read(), most_rows=sheet.MOST_ROWS)
+        table = sheets.read(the_file(), most_rows=sheet.MOST_ROWS)
         taken = sheet.take(g.session, table, account_id=account().id, now=now())
         if not taken.faulty:
             record("directory.import", added=taken.added, changed=taken.changed)

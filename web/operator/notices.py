@@ -39,7 +39,6 @@ HOME = "/operator/notices"
 ONE = "/<int:notice_id>"
 BUILDING = "/buildings/<int:building_id>"
 TYPED_AS = "%Y-%m-%dT%H:%M"
-ENVELOPE = 64 * 1024
 PLACE = re.compile(r"^([1-9]\d{0,17})(?:-([1-9]\d{0,17}))?$")
 PlaceName = Annotated[str, StringConstraints(pattern=PLACE.pattern)]
 Ticked = Annotated[str, StringConstraints(pattern=r"^true$")]
@@ -146,7 +145,7 @@ def new() -> str:
 
 @blueprint.post("/new")
 @operator_required
-@upload_cap(pictures.MAX_UPLOAD_BYTES + ENVELOPE)
+@upload_cap(pictures.MAX_UPLOAD_BYTES)
 def create() -> ResponseReturnValue:
     """Keep it as a draft and show what it will look like."""
     form = read_form(NoticeForm)
@@ -189,7 +188,7 @@ def edit(notice_id: int) -> ResponseReturnValue:
 
 @blueprint.post(f"{ONE}/edit")
 @operator_required
-@upload_cap(pictures.MAX_UPLOAD_BYTES + ENVELOPE)
+@upload_cap(pictures.MAX_UPLOAD_BYTES)
 def save(notice_id: int) -> ResponseReturnValue:
     """Everything that is said in it, anew."""
     notice = _own(notice_id)

@@ -6,10 +6,11 @@ from flask import Blueprint, g
 from flask.typing import ResponseReturnValue
 
 from bot.rules.writing import Author
+from core import sheets
 from web import reply_rules
 from web.auth.access import operator_required
 from web.operator.desk import account
-from web.reply_rules import UPLOAD_CAP, Room
+from web.reply_rules import Room
 from web.security import limiter, upload_cap
 
 blueprint = Blueprint("reply_rules", __name__, url_prefix="/reply-rules")
@@ -65,7 +66,7 @@ def table() -> str:
 
 @blueprint.post("/table")
 @operator_required
-@upload_cap(UPLOAD_CAP)
+@upload_cap(sheets.MOST_BYTES)
 @limiter.limit("10 per minute")
 def bring_in() -> ResponseReturnValue:
     """Add the rules of a table."""
