@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar, get_origin
 
 from flask import request
@@ -26,9 +27,11 @@ from flask_babel import lazy_gettext as _l
 from pydantic import BaseModel, ConfigDict, SecretStr, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 
+from core.clock import SHANGHAI
 from core.errors import Invalid
 from web.language import refusal_text
 
+MOMENT = "%Y-%m-%dT%H:%M"
 NOT_FIELDS = frozenset({"csrf_token"})
 
 
@@ -107,6 +110,19 @@ def read_form(model: type[FormT]) -> Submission[FormT]:
             is_field = name in model.model_fields
             submission.errors.setdefault(name if is_field else "", _sentence(fault))
     return submission
+
+
+def typed_moment(moment: datetime) -> str:
+    """A moment as an input of type datetime-local holds it."""
+    return moment.astimezone(SHANGHAI).strftime(MOMENT)
+
+
+def moment_of(typed: str, field: str) -> datetime:
+    """What an input of type datetime-local says; raises Invalid on that field where it says nothing of the kind."""
+    try:
+        return datetime.strptime(typed, MOMENT).replace(tzinfo=SHANGHAI)
+    except ValueError:
+        raise Invalid("请选一个日期和时间。", field=field) from None
 
 
 def the_file() -> bytes:

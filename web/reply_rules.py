@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated, Any, Final, Literal
 
 from flask import flash, g, redirect, render_template, request
@@ -19,14 +18,13 @@ from bot.rules.matching import CLICK, OCCASIONS, TEXT, Mode, Pattern, Question
 from bot.rules.models import NAME_MAX, PRIORITIES, USUAL_PRIORITY
 from bot.rules.reading import Kept
 from bot.rules.writing import Author, Draft
-from core.clock import SHANGHAI
 from core.errors import BusinessError, Invalid, NotFound
 from merchants import sensitive_words
 from merchants.wording import Finding
 from web.acts import record
 from web.context import now, own_hosts
 from web.exports import csv_answer
-from web.forms import Form, OneLine, Paragraph, Submission, blank, read_form, the_file
+from web.forms import Form, OneLine, Paragraph, Submission, blank, moment_of, read_form, the_file, typed_moment
 from web.language import refusal_text
 from web.merchant.pictures import PictureId
 from web.merchant.words import show_refusal
@@ -35,7 +33,6 @@ from web.rule_words import KINDS
 from wechat.limits import TEXT_MAX_BYTES
 
 PLACES: Final = (1, 2, 3)
-PLANNED_AS: Final = "%Y-%m-%dT%H:%M"
 _PRESETS: Final = ("每天 09:00-21:00", "周一至周五 09:00-18:00", "周末 10:00-20:00", "每天 21:00-09:00")
 
 Kind = Literal["text", "image", "news", ""]
@@ -379,7 +376,7 @@ def doubts(content: Content) -> list[Finding]:
 def try_out(room: Room) -> str:
     """What would happen if somebody sent this at that moment; nothing is kept of it."""
     wanted = read_query(TrialQuery)
-    at = _moment(wanted.at) if wanted.at else now()
+    at = moment_of(wanted.at, "at") if wanted.at else now()
     verdict = None
     if wanted.words or wanted.kind != TEXT:
         verdict = trial.ask(g.session, room.merchant_id, Question(wanted.kind, wanted.words, at=at))
@@ -392,16 +389,9 @@ def try_out(room: Room) -> str:
         wanted=wanted,
         verdict=verdict,
         said=said,
-        at=at.astimezone(SHANGHAI).strftime(PLANNED_AS),
+        at=typed_moment(at),
         kinds=KINDS.items(),
     )
-
-
-def _moment(written: str) -> datetime:
-    try:
-        return datetime.strptime(written, PLANNED_AS).replace(tzinfo=SHANGHAI)
-    except ValueError:
-        raise Invalid("时间不对，请重新选。") from None
 
 
 # ---- The table -------------------------------------------------------------------------------------------------------

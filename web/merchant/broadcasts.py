@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Annotated, Any, Literal, get_args
 
 from flask import Blueprint, flash, g, redirect, render_template
@@ -27,7 +26,7 @@ from web.auth.access import merchant_required
 from web.broadcast_desk import audience_words, on_phone, reach_of
 from web.broadcast_words import REASONS, ROUTES
 from web.context import current_runtime, now
-from web.forms import Form, OptionalLine, Paragraph, Submission, blank, read_form
+from web.forms import Form, OptionalLine, Paragraph, Submission, blank, moment_of, read_form, typed_moment
 from web.language import refusal_text
 from web.merchant import benefit_conditions
 from web.merchant.benefit_conditions import Coupon, Level, Points, Redeemed
@@ -44,7 +43,6 @@ ONE = "/<int:broadcast_id>"
 HOME = "/merchant/broadcasts"
 PAGE = 20
 PEOPLE = 50
-PLANNED_AS = "%Y-%m-%dT%H:%M"
 """A moment as a browser's field for one spells it; the clock on the wall is Shanghai's."""
 
 GROUPS: dict[str, tuple[BroadcastState, ...]] = {
@@ -299,15 +297,8 @@ def _draft(data: BroadcastForm) -> Draft:
         wanted=_wanted(data),
         hello_days=int(data.hello_days),
         held_out_percent=int(data.held_out_percent),
-        scheduled_at=_moment(data.scheduled_at) if data.when == "later" else None,
+        scheduled_at=moment_of(data.scheduled_at, "scheduled_at") if data.when == "later" else None,
     )
-
-
-def _moment(typed: str) -> datetime:
-    try:
-        return datetime.strptime(typed, PLANNED_AS).replace(tzinfo=SHANGHAI)
-    except ValueError:
-        raise Invalid("请选一个日期和时间。", field="scheduled_at") from None
 
 
 @blueprint.get(ONE)
@@ -525,7 +516,7 @@ def _as_typed(broadcast: Broadcast) -> Submission[Any]:
         hello_days=broadcast.hello_days,
         held_out_percent=broadcast.held_out_percent,
         when="later" if at else "now",
-        scheduled_at=at.astimezone(SHANGHAI).strftime(PLANNED_AS) if at else "",
+        scheduled_at=typed_moment(at) if at else "",
     )
 
 
@@ -562,8 +553,8 @@ def _form_page(broadcast: Broadcast, form: Submission[Any]) -> str:
         ],
         can_hold_out=writing.forecast(g.session, broadcast, now=now()).can_hold_out
         or form.values.get("held_out_percent", "0") != "0",
-        earliest=here.strftime(PLANNED_AS),
-        latest=(here + writing.LATEST).strftime(PLANNED_AS),
+        earliest=typed_moment(here),
+        latest=typed_moment(here + writing.LATEST),
         text_max=TEXT_MAX_BYTES,
         title_max=ARTICLE_TITLE_MAX,
         summary_max=ARTICLE_DIGEST_MAX,

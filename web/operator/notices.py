@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from typing import Annotated, Any
 
 from flask import Blueprint, Response, flash, g, redirect, render_template, request
@@ -16,7 +15,6 @@ from sqlalchemy.orm import Session
 from community.notices import buildings, counting, writing
 from community.notices.models import Notice, NoticePicture, NoticeState
 from community.notices.writing import Draft, Place
-from core.clock import SHANGHAI
 from core.database import Role
 from core.errors import BusinessError, Invalid, NotFound
 from merchants import merchants, pictures
@@ -26,7 +24,7 @@ from web.acts import record
 from web.auth.access import operator_required
 from web.context import now, own_hosts
 from web.exports import Rows, csv_answer, rows_from
-from web.forms import Form, OneLine, OptionalLine, Paragraph, Submission, blank, read_form
+from web.forms import Form, OneLine, OptionalLine, Paragraph, Submission, blank, moment_of, read_form, typed_moment
 from web.language import refusal_text
 from web.notice_words import linked
 from web.operator.desk import PAGE, account, here, page_of
@@ -38,7 +36,6 @@ blueprint = Blueprint("notices", __name__, url_prefix="/notices")
 HOME = "/operator/notices"
 ONE = "/<int:notice_id>"
 BUILDING = "/buildings/<int:building_id>"
-TYPED_AS = "%Y-%m-%dT%H:%M"
 PLACE = re.compile(r"^([1-9]\d{0,17})(?:-([1-9]\d{0,17}))?$")
 PlaceName = Annotated[str, StringConstraints(pattern=PLACE.pattern)]
 Ticked = Annotated[str, StringConstraints(pattern=r"^true$")]
@@ -140,7 +137,7 @@ def _all(session: Session, account_id: int) -> Iterator[Notice]:
 @operator_required
 def new() -> str:
     """An empty notice, from now on."""
-    return _form_page(blank(shown_from=_typed(now())))
+    return _form_page(blank(shown_from=typed_moment(now())))
 
 
 @blueprint.post("/new")
@@ -177,8 +174,8 @@ def edit(notice_id: int) -> ResponseReturnValue:
     form = blank(
         title=notice.title,
         words=notice.words,
-        shown_from=_typed(notice.shown_from),
-        shown_until=_typed(notice.shown_until) if notice.shown_until else "",
+        shown_from=typed_moment(notice.shown_from),
+        shown_until=typed_moment(notice.shown_until) if notice.shown_until else "",
         is_pinned=notice.is_pinned,
         is_paid=notice.is_paid,
         keeps_picture=notice.picture_id,
@@ -376,17 +373,6 @@ def _own(notice_id: int) -> Notice:
     return writing.one(g.session, account_id=account().id, notice_id=notice_id)
 
 
-def _typed(moment: datetime) -> str:
-    return moment.astimezone(SHANGHAI).strftime(TYPED_AS)
-
-
-def _moment(typed: str, field: str) -> datetime:
-    try:
-        return datetime.strptime(typed, TYPED_AS).replace(tzinfo=SHANGHAI)
-    except ValueError:
-        raise Invalid("请选一个日期和时间。", field=field) from None
-
-
 def _draft(data: NoticeForm) -> Draft:
     kept = int(data.keeps_picture) if data.keeps_picture else None
     uploaded = _uploaded()
@@ -395,8 +381,8 @@ def _draft(data: NoticeForm) -> Draft:
     return Draft(
         title=data.title,
         words=data.words,
-        shown_from=_moment(data.shown_from, "shown_from") if data.shown_from else now(),
-        shown_until=_moment(data.shown_until, "shown_until") if data.shown_until else None,
+        shown_from=moment_of(data.shown_from, "shown_from") if data.shown_from else now(),
+        shown_until=moment_of(data.shown_until, "shown_until") if data.shown_until else None,
         is_pinned=bool(data.is_pinned),
         is_paid=bool(data.is_paid),
         places=tuple(_place(one) for one in data.places),
