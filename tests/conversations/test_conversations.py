@@ -17,6 +17,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from datetime import timedelta
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Final
 
@@ -126,7 +127,9 @@ class Stage:
         events = {
             (one["openid"], one["event"], one["event_key"], one["msg_id"], one["create_time"]) for one in delivered
         }
-        assert {one["verdict"] for one in delivered} <= {"ok", "timeout"}, "what is not heard in time comes again"
+        # What is not heard in time comes again; so does what an overloaded house asks to be told a moment later.
+        heard = [one["verdict"] for one in delivered if one["status"] != HTTPStatus.SERVICE_UNAVAILABLE]
+        assert set(heard) <= {"ok", "timeout"}
         assert self._events_taken_in() - self.taken_before == len(events), "each event is taken in exactly once"
         for openid in self.openids:
             chat = self.sandbox.get(f"/sandbox/people/{openid}/chat")["messages"]
