@@ -250,6 +250,7 @@ ACTIONS: dict[str, Any] = {
     "menu.save": _l("保存菜单草稿"),
     "menu.publish": _l("发布菜单"),
     "menu.again": _l("改回以前的菜单"),
+    "menu.look": _l("查看公众号上的菜单"),
     "menu.adopt": _l("采用公众号上的菜单"),
     "menu.delete": _l("删除公众号的菜单"),
     "word.add": _l("添加敏感词"),
