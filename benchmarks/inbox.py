@@ -72,10 +72,10 @@ _MAKE = (
     SELECT merchant_id, follower_id, '常客' FROM who WHERE n % 20 = 0""",
     """
     INSERT INTO talk (merchant_id, follower_id, number, state, last_message_at, preview, preview_kind,
-        preview_direction, unread, waiting_since, closed_at)
+        preview_direction, unread, waiting_since)
     SELECT merchant_id, follower_id, 'F' || lpad(n::text, 9, '0'),
            CASE WHEN n % 50 = 0 THEN 'waiting' WHEN n % 10 < 3 THEN 'answered' ELSE 'closed' END, at,
-           '请问今天几点关门', 'text', 'in', (n % 40 = 0)::integer, CASE WHEN n % 50 = 0 THEN at END, at
+           '请问今天几点关门', 'text', 'in', (n % 40 = 0)::integer, CASE WHEN n % 50 = 0 THEN at END
     FROM who""",
     "SELECT setseed(0.5)",
     """

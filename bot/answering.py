@@ -196,7 +196,7 @@ class Turn:
             self._choose(Choice(None, By.NAME))
             return self._say(Answered.SWITCH, context.with_platform(self.now.account_name))
         if len(meant.shops) == 1:
-            return self._turn_to(meant.shops[0], By.NAME)
+            return self._turn_to(meant.shops[0], By.NAME, says_more=meant.says_more)
         options = context.may_be_meant(self.now.known, self.now.shops) if meant.is_open else meant.shops
         return self._ask(options) if options else self._name_nobody(meant)
 
@@ -205,8 +205,10 @@ class Turn:
         shop = menu_choice(self.said.menu_key, self.now.shops)
         return shop is not None and self._turn_to(shop, By.MENU)
 
-    def _turn_to(self, shop: Shop, by: By) -> bool:
+    def _turn_to(self, shop: Shop, by: By, *, says_more: bool = False) -> bool:
         self._choose(Choice(shop.merchant_id, by))
+        if says_more:
+            self._pass_on()
         return self._say(Answered.SWITCH, self._talking_to(shop))
 
     def _talking_to(self, shop: Shop) -> str:
@@ -216,6 +218,9 @@ class Turn:
     def _name_nobody(self, meant: context.Meant) -> bool:
         if meant.is_open:
             return self._say(Answered.SWITCH, context.NO_SHOPS)
+        near = self.now.shops.nearest(meant.unknown)
+        if near is not None:
+            return self._say(Answered.LINE, is_it(near))
         # To a shop, "找零钱了吗" is a sentence and not the name of another.
         if self.answer.merchant_id is not None:
             return False
@@ -376,9 +381,14 @@ def line(turn: Turn) -> str:
     if (word := own_words.nearest(said.text)) is not None:
         return f"您是想问“{word}”吗？是的话，请回复：{word}"
     if turn.near is not None:
-        name = context.shown(turn.near.name)
-        return f"您是想找 {name} 吗？是的话，请回复：找 {name}"
+        return is_it(turn.near)
     return _lost(now, is_asked=turn.is_asked)
+
+
+def is_it(shop: Shop) -> str:
+    """Whether it is this shop that is meant, whose name was nearly written."""
+    name = context.shown(shop.name)
+    return f"您是想找 {name} 吗？是的话，请回复：找 {name}"
 
 
 _FRIENDLY: Final = "不客气！需要什么，随时发消息；能问什么请回复：帮助"

@@ -44,6 +44,12 @@ _NUMBER: Final = re.compile(
     r"(?=第|家|号|个|店|$|吧))[家号个店]?(?:店|吧|的)?"
 )
 _NUMERALS: Final = {"两": 2} | {word: number for number, word in enumerate("一二三四五六七八九十", start=1)}
+_THAT_ONE: Final = re.compile(
+    r"(?:就|是|要|选|我要|我选|我说的是)?(?P<part>.{2,}?)(?:的?[那这]一?[家个]店?|的?店|家)(?:吧|呀|啊|的)?"
+)
+"""A part of a name, said of a list: "水果那家"."""
+_ADDRESSED: Final = re.compile(r"(?:[那这]一?[家个边]|店里?|商家|店家|老板|客服|的|人|吗|呢|吧|啊|呀|谢谢)*")
+"""What may stand around a name and says nothing to the shop."""
 NO_MARKUP: Final = str.maketrans("<>\n", "〈〉 ")
 NAMED_AT_LEAST: Final = 2
 """Characters of a name that is looked for among all shops."""
@@ -177,6 +183,8 @@ class Meant:
     """Somebody else, whoever that is."""
     unknown: str = ""
     """A name that is nobody's."""
+    says_more: bool = False
+    """More than a name was written: the shop has to read it."""
 
 
 # ---- What a text says ------------------------------------------------------------------------------------------------
@@ -215,9 +223,14 @@ def _called(name: str, known: Iterable[Shop], shops: Shops) -> Meant:
         return Meant(tuple(exact))
     numbered = [(number, shop) for number, shop in enumerate(known, start=1) if shops.has(shop.merchant_id)]
     meant, is_sure = mute.shops_meant(name, numbered)
-    if is_sure and meant:
-        return Meant(tuple(shop for _, shop in meant))
-    return Meant(tuple(shops.like(name)), unknown=name)
+    found = [shop for _, shop in meant] if is_sure and meant else shops.like(name)
+    return Meant(tuple(found), unknown=name, says_more=len(found) == 1 and _says_more(name, found[0]))
+
+
+def _says_more(said: str, shop: Shop) -> bool:
+    """Whether something stands beside the shop's whole name that is meant for the shop."""
+    before, own, after = said.partition(plain(shop.name))
+    return bool(own) and _ADDRESSED.fullmatch(before + after) is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,9 +257,12 @@ def reply_to(question: Question, text: str, *, at: datetime, shops: Shops) -> Re
         return None
     numbered = [(number, shop) for number, shop in enumerate(question.options, 1) if shops.has(shop.merchant_id)]
     meant, is_sure = mute.shops_meant(said, numbered)
+    if not is_sure and (part := _THAT_ONE.fullmatch(said)) is not None:
+        meant = [one for one in numbered if part["part"] in plain(one[1].name)]
+        is_sure = True
     if not is_sure or len(meant) != 1:
         return None
-    return Reply(meant[0][1], By.NAME, is_only_that=len(said) <= len(plain(meant[0][1].name)))
+    return Reply(meant[0][1], By.NAME, is_only_that=not _says_more(said, meant[0][1]))
 
 
 def may_be_meant(known: Iterable[Shop], shops: Shops) -> list[Shop]:

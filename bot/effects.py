@@ -37,7 +37,6 @@ from bot.store import (
     StoredLink,
     StoredTrial,
     Waiting,
-    no_changes,
 )
 from bot.talks import intake
 from bot.talks.intake import TalkSeen
@@ -303,7 +302,14 @@ def _converse(
     assert known.follower is not None  # noqa: S101
     if not outcome.is_stale:
         outcome.staff = staff_links.act(event, known.follower.id, link=known.link, posts=known.posts, changes=changes)
-        outcome.granted = _wish(said, known, changes)
+    outcome.granted = wishes.act(
+        said,
+        known.follower.id,
+        known=known.subscriptions,
+        context_merchant_id=known.merchant_id,
+        is_late=outcome.is_stale,
+        changes=changes,
+    )
     if outcome.staff is None:
         outcome.ask = benefits.asked_in(said, template_id=known.keyword_template_id)
     outcome.answer = _answer(event, said, known, outcome, inbox_id=inbox_id)
@@ -313,13 +319,6 @@ def _converse(
     effects.greets = _greets(event, known, outcome)
     if trigger_of(event) is not None and outcome.staff is None and not _asks_to_be_forgotten(event):
         effects.turns_to = _conversation(known, outcome)
-
-
-def _wish(said: Event, known: Known, changes: Changes) -> wishes.Granted | None:
-    assert known.follower is not None  # noqa: S101
-    return wishes.act(
-        said, known.follower.id, known=known.subscriptions, context_merchant_id=known.merchant_id, changes=changes
-    )
 
 
 def _answer(event: Event, said: Event, known: Known, outcome: Outcome, *, inbox_id: int) -> Answer:
@@ -347,23 +346,19 @@ def _answer(event: Event, said: Event, known: Known, outcome: Outcome, *, inbox_
         is_stale=outcome.is_stale,
     )
     is_keyword = outcome.ask is not None and outcome.ask.what is benefits.Asks.KEYWORD
-    answer = answering.decide(asked, now, claimed=_claimed(said, known, outcome), has_keyword=is_keyword)
+    answer = answering.decide(asked, now, claimed=_claimed(said, outcome), has_keyword=is_keyword)
     if is_keyword and answer.by is not Answered.KEYWORD:
         outcome.ask = None
     return answer
 
 
-def _claimed(said: Event, known: Known, outcome: Outcome) -> Answered | None:
+def _claimed(said: Event, outcome: Outcome) -> Answered | None:
     """Who has answered already: whatever is somebody's own comes before everything else."""
     if outcome.staff is not None:
         return Answered.STAFF
     if outcome.ask is not None and outcome.ask.what is not benefits.Asks.KEYWORD:
         return Answered.BENEFIT
-    granted = outcome.granted
-    if outcome.is_stale and wishes.is_one(said):
-        # It would have been granted in time: that is nobody else's to answer.
-        granted = _wish(said, known, no_changes())
-    if granted is not None:
+    if outcome.granted is not None:
         return Answered.WISH
     is_own = isinstance(said, TextMessage) and own_words.is_one(said.content)
     return Answered.WORD if is_own else None

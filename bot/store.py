@@ -562,6 +562,13 @@ _CHANGE_EPISODES = """
         attribution_id bigint, is_void boolean)
     WHERE e.id = r.id"""
 
+_WISHED = """
+    wished AS (
+        UPDATE follower f SET wished_at = r.at
+        FROM jsonb_to_recordset(%(rows)s) AS r(id bigint, at timestamptz, is_late boolean)
+        WHERE f.id = r.id AND NOT (r.is_late AND coalesce(f.wished_at > r.at, false))
+        RETURNING f.id, f.wished_at)"""
+
 _WRITES: dict[str, str] = {
     "inbox": """
         INSERT INTO inbox_event (id, month, account_id, dedupe_key, source, kind, event_at, follower_id, scene, body,
@@ -642,15 +649,17 @@ _WRITES: dict[str, str] = {
         SELECT inbox_id, follower_id, merchant_id, trigger, opened_at, expires_at, allowance, wants_offers
         FROM jsonb_to_recordset(%(rows)s) AS r(inbox_id bigint, follower_id bigint, merchant_id bigint, trigger text,
             opened_at timestamptz, expires_at timestamptz, allowance smallint, wants_offers boolean)""",
+    # A wish that comes late gives way to what was said after it.
     "mutes": """
-        UPDATE fan SET muted_at = r.muted_at
-        FROM jsonb_to_recordset(%(rows)s) AS r(merchant_id bigint, follower_id bigint, muted_at timestamptz)
-        WHERE fan.merchant_id = r.merchant_id AND fan.follower_id = r.follower_id""",
-    "opt_outs": """
-        INSERT INTO opt_out (follower_id, at)
-        SELECT follower_id, at FROM jsonb_to_recordset(%(rows)s) AS r(follower_id bigint, at timestamptz)
-        ON CONFLICT (follower_id) DO NOTHING""",
-    "opt_ins": "DELETE FROM opt_out WHERE follower_id = ANY(%(ids)s)",
+        UPDATE fan SET muted_at = CASE WHEN r.is_muted THEN coalesce(fan.muted_at, r.at) END, wished_at = r.at
+        FROM jsonb_to_recordset(%(rows)s) AS r(merchant_id bigint, follower_id bigint, at timestamptz,
+            is_muted boolean, is_late boolean)
+        WHERE fan.merchant_id = r.merchant_id AND fan.follower_id = r.follower_id
+          AND NOT (r.is_late AND coalesce(fan.wished_at > r.at, false))""",
+    "opt_outs": f"""
+        WITH {_WISHED}
+        INSERT INTO opt_out (follower_id, at) SELECT id, wished_at FROM wished ON CONFLICT (follower_id) DO NOTHING""",
+    "opt_ins": f"WITH {_WISHED} DELETE FROM opt_out USING wished WHERE opt_out.follower_id = wished.id",
     # What is told again, or told twice by two events, is known from the first time.
     "mass_reports": """
         INSERT INTO mass_report (msg_id, account_id, reported_at, status, total, filtered, sent, errors)

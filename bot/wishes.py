@@ -34,19 +34,17 @@ class Subscriptions:
 NO_SUBSCRIPTIONS = Subscriptions()
 
 
-def is_one(event: Event) -> bool:
-    """Whether it may be a wish, so that it is worth a look-up."""
-    match event:
-        case TextMessage(content=content):
-            return offers.are_wanted(content) or mute.wish_in(content) is not None
-        case _:
-            return False
-
-
 def act(
-    event: Event, follower_id: int, *, known: Subscriptions, context_merchant_id: int | None, changes: Changes
+    event: Event,
+    follower_id: int,
+    *,
+    known: Subscriptions,
+    context_merchant_id: int | None,
+    is_late: bool,
+    changes: Changes,
 ) -> Granted | None:
-    """Do what the message wishes; None where it wishes nothing."""
+    """Do what the message wishes, unless it came late and something else was wished since; None where it wishes
+    nothing."""
     if not isinstance(event, TextMessage):
         return None
     if offers.are_wanted(event.content):
@@ -59,26 +57,28 @@ def act(
     answer = mute.decide(wish, known.shops, context_merchant_id=context_merchant_id, has_opted_out=known.has_opted_out)
     if answer is None:
         return None
-    _write(answer, event, follower_id, changes)
+    _write(answer, event, follower_id, known, is_late=is_late, changes=changes)
     return Granted(answer.words)
 
 
-def _write(answer: mute.Answer, event: Event, follower_id: int, changes: Changes) -> None:
+def _write(
+    answer: mute.Answer, event: Event, follower_id: int, known: Subscriptions, *, is_late: bool, changes: Changes
+) -> None:
+    said = {"at": event.occurred_at, "is_late": is_late}
     match answer.came:
-        case Came.LEFT | Came.RETURNED:
-            assert answer.shop is not None  # noqa: S101
-            changes["mutes"].append(
-                {"merchant_id": answer.shop.merchant_id, "follower_id": follower_id,
-                 "muted_at": event.occurred_at if answer.came is Came.LEFT else None}
-            )  # fmt: skip
+        case Came.LEFT | Came.LEFT_BEFORE | Came.RETURNED | Came.RETURNED_BEFORE | Came.NOTHING:
+            # Who has nothing to take back wants what every shop sends, from that moment on.
+            shops = known.shops if answer.shop is None else (answer.shop,)
+            is_muted = answer.wanted is mute.Wanted.LEAVE
+            changes["mutes"].extend(
+                {"merchant_id": shop.merchant_id, "follower_id": follower_id, "is_muted": is_muted, **said}
+                for shop in shops
+            )
         case Came.LEFT_ALL:
-            changes["opt_outs"].append({"follower_id": follower_id, "at": event.occurred_at})
+            changes["opt_outs"].append({"id": follower_id, **said})
         case Came.RETURNED_ALL:
-            changes["opt_ins"].append({"id": follower_id})
-        case (
-            Came.LEFT_BEFORE | Came.RETURNED_BEFORE | Came.ASKED | Came.LISTED | Came.UNCLEAR | Came.UNKNOWN
-            | Came.NOBODYS | Came.NOTHING
-        ):  # fmt: skip
+            changes["opt_ins"].append({"id": follower_id, **said})
+        case Came.ASKED | Came.LISTED | Came.UNCLEAR | Came.UNKNOWN | Came.NOBODYS:
             pass
         case _:
             assert_never(answer.came)

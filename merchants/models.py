@@ -497,6 +497,8 @@ class Follower(Base):
     last_seen_at: Mapped[datetime] = mapped_column(Timestamp)
     erase_due_at: Mapped[datetime | None] = mapped_column(Timestamp)
     erased_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    wished_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    """When they last said whether they want any merchant's news: a word said before that changes nothing."""
 
 
 class EpisodeSource(StrEnum):
@@ -569,6 +571,8 @@ class Fan(Base):
         Text, server_default="", info=personal("what the merchant remembers of the fan", "24 h after unfollowing")
     )
     muted_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    wished_at: Mapped[datetime | None] = mapped_column(Timestamp)
+    """When they last said whether they want this merchant's news."""
     erased_at: Mapped[datetime | None] = mapped_column(Timestamp)
 
 

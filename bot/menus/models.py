@@ -36,12 +36,14 @@ class Origin(StrEnum):
 
 
 class VersionState(StrEnum):
-    """`calling` is committed before the call; `unknown` is what nobody can tell the outcome of."""
+    """`calling` is committed before the call. Where nobody heard the answer it is `unknown` until the account's menu is
+    read: then it is `published`, or it `failed`."""
 
     CALLING = "calling"
     PUBLISHED = "published"
     REFUSED = "refused"
     UNKNOWN = "unknown"
+    FAILED = "failed"
 
 
 class MenuVersion(Base):
@@ -51,7 +53,7 @@ class MenuVersion(Base):
     __tablename__ = "menu_version"
     __table_args__ = (
         CheckConstraint("origin IN ('written', 'rolled_back', 'adopted', 'deleted')", name="origin"),
-        CheckConstraint("state IN ('calling', 'published', 'refused', 'unknown')", name="state"),
+        CheckConstraint("state IN ('calling', 'published', 'refused', 'unknown', 'failed')", name="state"),
         CheckConstraint("(state = 'published') = (published_at IS NOT NULL)", name="published"),
         CheckConstraint("replaced_at IS NULL OR replaced_at >= published_at", name="replaced"),
         CheckConstraint("(origin = 'rolled_back') = (of_id IS NOT NULL)", name="of"),

@@ -258,18 +258,22 @@ def _begin(runtime: Runtime, *, account_id: int, **values: Any) -> int:
     now = runtime.now()
     try:
         with runtime.transaction(Role.PLATFORM) as session:
-            lost = update(MenuVersion).where(
-                MenuVersion.account_id == account_id,
-                MenuVersion.state == VersionState.CALLING,
-                MenuVersion.made_at < now - CALL_LASTS,
-            )
-            session.execute(lost.values(state=VersionState.UNKNOWN))
+            _give_up_lost_call(session, account_id, now)
             row = {"account_id": account_id, "made_at": now, **values}
             return int(session.execute(insert(MenuVersion).returning(MenuVersion.id), row).scalar_one())
     except IntegrityError as taken:
         if "uq_menu_version_calling" in str(taken.orig):
             raise BeingPublished from None
         raise
+
+
+def _give_up_lost_call(session: Session, account_id: int, now: datetime) -> None:
+    lost = update(MenuVersion).where(
+        MenuVersion.account_id == account_id,
+        MenuVersion.state == VersionState.CALLING,
+        MenuVersion.made_at < now - CALL_LASTS,
+    )
+    session.execute(lost.values(state=VersionState.UNKNOWN))
 
 
 def _settle(
@@ -298,11 +302,36 @@ def _replace(session: Session, account_id: int, now: datetime) -> None:
 
 
 def look(runtime: Runtime, *, account_id: int) -> MenuSeen:
-    """Ask the platform which menu it has, and note it; raises `WeChatError`."""
-    menu = client_of(runtime).get_menu()
+    """Ask the platform which menu it has, and note it: that tells what became of calls whose answer nobody heard.
+
+    Raises `WeChatError`.
+    """
+    asked_at = runtime.now()
     with runtime.transaction(Role.PLATFORM) as session:
-        _note_seen(session, account_id, _buttons_of(menu), runtime.now())
+        _give_up_lost_call(session, account_id, asked_at)
+    has = _buttons_of(client_of(runtime).get_menu())
+    with runtime.transaction(Role.PLATFORM) as session:
+        _settle_unknown(session, account_id, has, asked_at=asked_at, now=runtime.now())
+        _note_seen(session, account_id, has, runtime.now())
         return session.execute(select(MenuSeen).where(MenuSeen.account_id == account_id)).scalar_one()
+
+
+def _settle_unknown(
+    session: Session, account_id: int, has: Sequence[Mapping[str, Any]], *, asked_at: datetime, now: datetime
+) -> None:
+    """Of the calls that must be over, the last one was heard if its menu stands there and nothing was published since;
+    every other one has failed, or was overtaken."""
+    ours = in_force(session, account_id)
+    wanted = select(MenuVersion).where(
+        MenuVersion.account_id == account_id,
+        MenuVersion.state == VersionState.UNKNOWN,
+        MenuVersion.made_at < asked_at - CALL_LASTS,
+    )
+    for number, lost in enumerate(session.scalars(wanted.order_by(MenuVersion.id.desc()).with_for_update())):
+        stands = number == 0 and (ours is None or ours.id < lost.id) and same(lost.buttons, has)
+        state = VersionState.PUBLISHED if stands else VersionState.FAILED
+        _settle(session, account_id, lost.id, state, errcode=lost.errcode, now=now)
+        log.info("a menu was settled", version=lost.id, state=state)
 
 
 def adopt(runtime: Runtime, *, account_id: int, staff_id: int | None) -> int:

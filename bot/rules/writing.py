@@ -34,6 +34,8 @@ MOST_PATTERNS: Final = 20
 MOST_ANSWERS: Final = 3
 ANSWER_MAX: Final = 600
 MENU_KEY_MAX: Final = 128
+TAKEN_BACK_KEPT: Final = 50
+"""Versions of a rule that were taken back before anybody agreed to them."""
 RESTORABLE: Final = timedelta(days=7)
 """How long a deleted rule can be taken back."""
 _HEARD: Final = (ReviewState.PENDING, ReviewState.APPROVED)
@@ -383,7 +385,16 @@ def _add_version(session: Session, author: Author, rule_id: int, content: Conten
     # A merchant's own connection may not even name the columns of the review.
     if author.operator_id is not None:
         values |= {"review": ReviewState.APPROVED, "reviewed_by": author.operator_id, "reviewed_at": now}
-    return session.execute(insert(ReplyRuleVersion).values(values).returning(ReplyRuleVersion.id)).scalar_one()
+    version_id = session.execute(insert(ReplyRuleVersion).values(values).returning(ReplyRuleVersion.id)).scalar_one()
+    session.execute(
+        text("""
+            DELETE FROM reply_rule_version WHERE id IN (
+                SELECT id FROM reply_rule_version
+                WHERE rule_id = :rule_id AND review = 'withdrawn' AND reviewed_at IS NULL
+                ORDER BY id DESC OFFSET :kept)"""),
+        {"rule_id": rule_id, "kept": TAKEN_BACK_KEPT},
+    )
+    return version_id
 
 
 def _withdraw(

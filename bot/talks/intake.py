@@ -4,7 +4,7 @@
 they are written, one statement for a whole batch. A batch holds no two events of one person, and the person is locked,
 so no two transactions write one talk's messages at once.
 
-A late event puts its message at its own moment. It opens nothing that was closed after it was written.
+A late event puts its message at its own moment. Whoever closed the talk has not seen it: it opens the talk again.
 """
 
 from __future__ import annotations
@@ -204,13 +204,10 @@ _ROWS: Final = """
     jsonb_to_recordset(%(rows)s) AS r(merchant_id bigint, follower_id bigint, at timestamptz, number text,
         preview text, kind text, waits boolean, line_said_at timestamptz, inbox_id bigint, direction text,
         content text, media_id text, by text, grams jsonb)"""
-_OPENING: Final = """
-    SELECT r.at FROM r WHERE r.merchant_id = talk.merchant_id AND r.follower_id = talk.follower_id AND r.waits
-        AND r.at >= coalesce(talk.closed_at, '-infinity')"""
 
 WRITES: Final[dict[str, str]] = {
     # One person may have written several messages before it was clear for whom they are. `waiting` and
-    # `waiting_since` go together, and what was written before a talk was closed opens neither.
+    # `waiting_since` go together.
     "talks": f"""
         WITH r AS MATERIALIZED (SELECT * FROM {_ROWS})
         INSERT INTO talk (merchant_id, follower_id, number, state, last_message_at, preview, preview_kind,
@@ -220,8 +217,8 @@ WRITES: Final[dict[str, str]] = {
             count(*) FILTER (WHERE waits), min(at) FILTER (WHERE waits), max(line_said_at)
         FROM r GROUP BY merchant_id, follower_id ORDER BY merchant_id, follower_id
         ON CONFLICT (merchant_id, follower_id) DO UPDATE SET
-            state = CASE WHEN EXISTS ({_OPENING}) THEN 'waiting' ELSE talk.state END,
-            waiting_since = least(talk.waiting_since, (SELECT min(o.at) FROM ({_OPENING}) o)),
+            state = CASE WHEN excluded.state = 'waiting' THEN 'waiting' ELSE talk.state END,
+            waiting_since = least(talk.waiting_since, excluded.waiting_since),
             last_message_at = greatest(talk.last_message_at, excluded.last_message_at),
             preview = CASE WHEN excluded.last_message_at >= talk.last_message_at THEN excluded.preview
                 ELSE talk.preview END,
@@ -254,7 +251,6 @@ WRITES: Final[dict[str, str]] = {
         INSERT INTO enquiry (merchant_id, talk_id, opened_at)
         SELECT r.merchant_id, t.id, min(r.at)
         FROM {_ROWS} JOIN talk t ON t.merchant_id = r.merchant_id AND t.follower_id = r.follower_id
-        WHERE r.at >= coalesce(t.closed_at, '-infinity')
         GROUP BY r.merchant_id, t.id ORDER BY t.id
         ON CONFLICT (talk_id) WHERE closed_at IS NULL DO UPDATE SET
             opened_at = least(enquiry.opened_at, excluded.opened_at)

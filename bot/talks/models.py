@@ -119,7 +119,6 @@ class Talk(Base):
         UniqueConstraint("merchant_id", "id"),
         CheckConstraint("state IN ('waiting', 'answered', 'closed')", name="state"),
         CheckConstraint("(state = 'waiting') = (waiting_since IS NOT NULL)", name="waiting_since"),
-        CheckConstraint("state <> 'closed' OR closed_at IS NOT NULL", name="closed_at"),
         CheckConstraint("unread >= 0 AND waiting_out >= 0", name="counts"),
         Index("ix_talk_merchant_id_last", "merchant_id", text("last_message_at DESC"), text("id DESC")),
         Index("ix_talk_merchant_id_state_last", "merchant_id", "state", text("last_message_at DESC"), text("id DESC")),
@@ -155,8 +154,6 @@ class Talk(Base):
     """Messages up to this id were answered, or closed over."""
     line_said_at: Mapped[datetime | None] = mapped_column(Timestamp)
     human_said_at: Mapped[datetime | None] = mapped_column(Timestamp)
-    closed_at: Mapped[datetime | None] = mapped_column(Timestamp)
-    """The second in which it was closed last; what was written before that never opens it again."""
     waiting_out: Mapped[int] = mapped_column(Integer, server_default=text("0"))
     """Answers that wait for the fan's next hello."""
     version: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))

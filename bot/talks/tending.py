@@ -73,7 +73,7 @@ def assign(session: Session, *, merchant_id: int, talk_id: int, staff_id: int | 
 def close(
     session: Session, *, merchant_id: int, staff_id: int, talk_id: int, now: datetime, asks: bool | None = None
 ) -> None:
-    """End a talk: nothing waits any more. What the fan writes from now on opens it again.
+    """End a talk: nothing waits any more. What comes in from the fan from now on opens it again.
 
     With `asks` (by default as the desk says) the fan is asked how the answers were, if somebody did answer and the
     window has a message left for it.
@@ -82,14 +82,12 @@ def close(
     _change(
         session,
         """state = 'closed', waiting_since = NULL, unread = 0,
-        closed_at = greatest(closed_at, date_trunc('second', CAST(:now AS timestamptz))),
         read_to = greatest(read_to, (SELECT coalesce(max(m.id), 0) FROM talk_message m
                                      WHERE m.merchant_id = talk.merchant_id AND m.talk_id = talk.id)),
         settled_to = greatest(settled_to, (SELECT coalesce(max(m.id), 0) FROM talk_message m
                                            WHERE m.merchant_id = talk.merchant_id AND m.talk_id = talk.id))""",
         merchant_id=merchant_id,
         talk_id=talk_id,
-        now=now,
     )
     ended = session.execute(
         text("""

@@ -13,6 +13,8 @@ def forget_wishes(session: Session, follower_id: int) -> None:
     """Take away their wishes; what waited for their next hello does not wait for who comes back."""
     erased = {"id": follower_id}
     session.execute(text("DELETE FROM opt_out WHERE follower_id = :id"), erased)
+    # What they said before and is told later is not a wish of who comes back.
+    session.execute(text("UPDATE follower SET wished_at = coalesce(state_as_of, app_now()) WHERE id = :id"), erased)
     session.execute(text("DELETE FROM unreachable WHERE follower_id = :id"), erased)
     session.execute(
         text("""

@@ -12,7 +12,7 @@ from campaigns.broadcasts.models import OptOut
 from campaigns.broadcasts.mute import Shop
 from core.database import rows_changed
 from core.errors import NotFound
-from merchants.models import Fan, Merchant
+from merchants.models import Fan, Follower, Merchant
 
 
 def shops(session: Session, *, follower_id: int) -> Sequence[Shop]:
@@ -26,10 +26,10 @@ def shops(session: Session, *, follower_id: int) -> Sequence[Shop]:
     return [Shop(*row) for row in found]
 
 
-def mute(session: Session, *, merchant_id: int, follower_id: int, at: datetime | None) -> None:
-    """Hear no more of one merchant from then on, or (None) again."""
+def mute(session: Session, *, merchant_id: int, follower_id: int, is_muted: bool, at: datetime) -> None:
+    """Hear no more of one merchant from then on, or again."""
     mine = update(Fan).where(Fan.merchant_id == merchant_id, Fan.follower_id == follower_id, Fan.erased_at.is_(None))
-    if rows_changed(session.execute(mine.values(muted_at=at))) == 0:
+    if rows_changed(session.execute(mine.values(muted_at=at if is_muted else None, wished_at=at))) == 0:
         raise NotFound
 
 
@@ -40,12 +40,18 @@ def has_opted_out(session: Session, *, follower_id: int) -> bool:
 
 def opt_out(session: Session, *, follower_id: int, at: datetime) -> None:
     """Hear no more of anybody."""
+    _note_wish(session, follower_id, at)
     session.execute(
         text("INSERT INTO opt_out (follower_id, at) VALUES (:id, :at) ON CONFLICT DO NOTHING"),
         {"id": follower_id, "at": at},
     )
 
 
-def opt_in(session: Session, *, follower_id: int) -> None:
+def opt_in(session: Session, *, follower_id: int, at: datetime) -> None:
     """Hear again of everybody whom one has not muted."""
+    _note_wish(session, follower_id, at)
     session.execute(delete(OptOut).where(OptOut.follower_id == follower_id))
+
+
+def _note_wish(session: Session, follower_id: int, at: datetime) -> None:
+    session.execute(update(Follower).where(Follower.id == follower_id).values(wished_at=at))

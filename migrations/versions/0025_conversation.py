@@ -67,8 +67,17 @@ def upgrade() -> None:
     for column, kind in (("answered_by", sa.Text()), ("rule_id", sa.BigInteger()), ("merchant_id", sa.BigInteger())):
         op.add_column("inbox_event", sa.Column(column, kind, nullable=True))
     op.create_check_constraint(op.f("ck_inbox_event_rule"), "inbox_event", "rule_id IS NULL OR answered_by = 'rule'")
+    keep_last_wishes()
     close_to_others()
     keep_the_book()
+
+
+def keep_last_wishes() -> None:
+    """When somebody last said whether they want a merchant's news, or anybody's."""
+    for table in ("fan", "follower"):
+        op.add_column(table, sa.Column("wished_at", sa.DateTime(timezone=True), nullable=True))
+    op.execute(f"GRANT UPDATE (wished_at) ON fan TO {FAN}")
+    allow("follower", FAN, "UPDATE", f"id = {OWNER}", columns="wished_at")
 
 
 def close_to_others() -> None:

@@ -109,6 +109,8 @@ def say_who_may_see_what() -> None:
     )
     # A merchant may take its words back, but never approve them.
     allow("reply_rule_version", MERCHANT, "UPDATE", own, columns="review", result=f"{own} AND review = 'withdrawn'")
+    # What was agreed to, or refused, stays as evidence; of the rest only the last ones are kept.
+    allow("reply_rule_version", MERCHANT, "DELETE", f"{own} AND review = 'withdrawn' AND reviewed_at IS NULL")
 
 
 def follow_rules() -> None:

@@ -102,12 +102,10 @@ def make_tables() -> None:
         sa.Column("settled_to", sa.BigInteger(), server_default=sa.text("0"), nullable=False),
         sa.Column("line_said_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("human_said_at", sa.DateTime(timezone=True), nullable=True),
-        sa.Column("closed_at", sa.DateTime(timezone=True), nullable=True),
         sa.Column("waiting_out", sa.Integer(), server_default=sa.text("0"), nullable=False),
         sa.Column("version", sa.BigInteger(), server_default=sa.text("1"), nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), server_default=sa.text("app_now()"), nullable=False),
         sa.CheckConstraint("(state = 'waiting') = (waiting_since IS NOT NULL)", name=op.f("ck_talk_waiting_since")),
-        sa.CheckConstraint("state <> 'closed' OR closed_at IS NOT NULL", name=op.f("ck_talk_closed_at")),
         sa.CheckConstraint("state IN ('waiting', 'answered', 'closed')", name=op.f("ck_talk_state")),
         sa.CheckConstraint("unread >= 0 AND waiting_out >= 0", name=op.f("ck_talk_counts")),
         sa.ForeignKeyConstraint(["assigned_to"], ["staff.id"], name=op.f("fk_talk_assigned_to_staff")),
@@ -391,7 +389,7 @@ def close_to_others() -> None:
     is_ours = "(assigned_to IS NULL OR EXISTS (SELECT 1 FROM staff WHERE staff.id = assigned_to))"
     allow("talk", MERCHANT, "UPDATE", own, result=f"{own} AND {is_ours}",
           columns="state, last_message_at, preview, preview_kind, preview_direction, unread, read_to, assigned_to, "
-                  "waiting_since, settled_to, human_said_at, closed_at, waiting_out, version")  # fmt: skip
+                  "waiting_since, settled_to, human_said_at, waiting_out, version")  # fmt: skip
     by_us = "EXISTS (SELECT 1 FROM staff WHERE staff.id = staff_id)"
     allow("talk_message", MERCHANT, "INSERT",
           f"{own} AND {by_us} AND (direction = 'note' OR (direction = 'out' AND state = 'planned'))",

@@ -63,7 +63,7 @@ def make_tables() -> None:
             "origin IN ('written', 'rolled_back', 'adopted', 'deleted')", name=op.f("ck_menu_version_origin")
         ),
         sa.CheckConstraint(
-            "state IN ('calling', 'published', 'refused', 'unknown')", name=op.f("ck_menu_version_state")
+            "state IN ('calling', 'published', 'refused', 'unknown', 'failed')", name=op.f("ck_menu_version_state")
         ),
         sa.CheckConstraint(
             "(state = 'published') = (published_at IS NOT NULL)", name=op.f("ck_menu_version_published")
@@ -102,7 +102,7 @@ def guard() -> None:
             END IF;
             IF NEW.state <> OLD.state AND (OLD.state, NEW.state) NOT IN (
                 ('calling', 'published'), ('calling', 'refused'), ('calling', 'unknown'), ('unknown', 'published'),
-                ('unknown', 'refused')) THEN
+                ('unknown', 'failed')) THEN
                 RAISE EXCEPTION 'a menu goes from % to no %', OLD.state, NEW.state USING ERRCODE = 'check_violation';
             END IF;
             RETURN NEW;

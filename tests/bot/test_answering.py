@@ -228,7 +228,11 @@ def test_a_rating_is_taken_once_and_is_no_message(
     ann.says("苹果甜吗")
     with runtime.transaction(Role.PLATFORM) as session:
         session.execute(text("UPDATE enquiry SET asked_at = app_now(), closed_at = app_now(), closed_by = 'staff'"))
-        session.execute(text("UPDATE talk SET state = 'closed', closed_at = app_now(), waiting_since = NULL"))
+        session.execute(
+            text("""
+                UPDATE talk SET state = 'closed', waiting_since = NULL,
+                    settled_to = (SELECT max(id) FROM talk_message)""")
+        )
         session.execute(
             text("""
                 INSERT INTO pending_question (follower_id, kind, asked_at, expires_at, enquiry_id)

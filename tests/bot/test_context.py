@@ -75,6 +75,20 @@ def test_several_of_that_name_are_several_and_none_is_none() -> None:
         assert context.meant_by(sentence, known=[FRUIT], shops=SHOPS) is None, sentence
 
 
+@pytest.mark.parametrize(
+    ("said", "says_more"),
+    [
+        ("找王记水果 有西瓜吗", True), ("联系王记水果五斤苹果", True), ("找一下我昨天在王记水果落的伞", True),
+        ("找王记水果的老板", False), ("找水果", False), ("找王记水果那家店吧", False),
+    ],
+)  # fmt: skip
+def test_what_stands_beside_a_name_is_for_the_shop(said: str, says_more: bool) -> None:
+    for known in ([], [FRUIT]):
+        meant = context.meant_by(said, known=known, shops=SHOPS)
+        assert meant is not None
+        assert (meant.shops, meant.says_more) == ((FRUIT,), says_more)
+
+
 def test_the_platform_is_somebody_to_talk_to() -> None:
     for said in ("退出", "找平台", "退出聊天。", "回到平台"):
         meant = context.meant_by(said, known=[FRUIT], shops=SHOPS)
@@ -97,6 +111,13 @@ def test_a_question_is_answered_by_number_and_name_while_it_is_open() -> None:
     assert answer("王记水果有西瓜吗") == (1, False)
     assert answer("9") == (None, True)
     assert answer("王记") is None
+    assert answer("水果那家") == (1, True)
+    assert answer("是水果店吧") == (1, True)
+    assert answer("我要茶馆的那个") == (3, True)
+    assert answer("王记水果那家店") == (1, True)
+    assert answer("记那家") is None
+    assert answer("家那家") is None
+    assert answer("回老家") is None
     assert answer("有水果吗") is None
     assert answer("2", timedelta(hours=12)) is None
     assert answer("2", -SECOND) is None
@@ -234,6 +255,26 @@ def test_a_slip_of_the_pen_is_asked_about_before_anybody_is_troubled_with_it(
         assert person.says("优会券").startswith("您是想问“优惠券”吗？")
         assert person.says("王計水果").startswith("您是想找 王记水果 吗？")
         assert person.heard == []
+
+
+def test_who_names_another_shop_and_goes_on_is_heard_there(
+    street: Neighbourhood, inbox: Inbox, fruit: Code, tea: Code
+) -> None:
+    ann = fan(inbox, street, fruit)
+    ann.scans(fruit)
+    assert ann.says("找李家茶馆半斤龙井").startswith("刚才的话已经转给店家。\n您正在和 李家茶馆 聊天")
+    assert ann.heard == [("李家茶馆", "找李家茶馆半斤龙井", True)]
+
+
+def test_a_name_called_with_a_slip_is_asked_about_and_told_to_no_shop(
+    street: Neighbourhood, inbox: Inbox, fruit: Code, tea: Code
+) -> None:
+    ann = fan(inbox, street, fruit)
+    ann.scans(fruit)
+    assert ann.says("找 李家茶官") == "您是想找 李家茶馆 吗？是的话，请回复：找 李家茶馆"
+    assert ann.heard == []
+    ann.says("找零钱了吗")
+    assert ann.heard == [("王记水果", "找零钱了吗", True)]
 
 
 def test_a_menu_entry_switches_and_says_words(street: Neighbourhood, inbox: Inbox, fruit: Code, tea: Code) -> None:

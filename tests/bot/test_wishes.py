@@ -1,5 +1,6 @@
 """What people write about broadcasts, and what the platform tells of them: through the inbox, once each."""
 
+import itertools
 import re
 from datetime import timedelta
 from typing import Any
@@ -12,6 +13,7 @@ from bot.erasers import ERASE, erase_follower
 from bot.events import MassSendFinished
 from bot.inbox import Inbox
 from campaigns.broadcasts import reports
+from campaigns.broadcasts import wishes as pages
 from campaigns.broadcasts.reports import Label
 from core import jobs, outbox
 from core.database import Role
@@ -88,14 +90,77 @@ def test_a_repeated_message_changes_nothing_and_gets_the_same_words(
     assert muted(runtime) == []
 
 
-def test_a_message_that_comes_late_changes_nothing(
+def test_who_asked_to_be_left_alone_is_however_late_their_message_comes(
     runtime: Runtime, street: Neighbourhood, inbox: Inbox, ann: str
 ) -> None:
-    say(inbox, ann, street.now, "恢复 王记茶馆")
-    for late in ("退订 王记茶馆", "退订全部", "优惠"):
-        assert say(inbox, ann, street.now - MINUTE, late) == ""
+    say(inbox, ann, street.now, "你好")
+    late = [wrote(ann, street.now - MINUTE, "退订 王记茶馆"), wrote(ann, street.now - 2 * MINUTE, "全部退订")]
+    for _ in range(2):
+        assert [inbox.receive([one])[0] for one in late] == [None, None]
+    assert (muted(runtime), opted_out(runtime)) == (["王记茶馆"], 1)
+    assert rows(runtime, "SELECT muted_at FROM fan WHERE muted_at IS NOT NULL") == [(street.now - MINUTE,)]
+    assert rows(runtime, "SELECT at FROM opt_out") == [(street.now - 2 * MINUTE,)]
+
+
+@pytest.mark.parametrize("newer", ["恢复 王记茶馆", "恢复"])
+def test_a_wish_that_comes_late_gives_way_to_what_was_said_after_it(
+    runtime: Runtime, street: Neighbourhood, inbox: Inbox, ann: str, newer: str
+) -> None:
+    say(inbox, ann, street.now, newer)
+    assert say(inbox, ann, street.now - MINUTE, "退订 王记茶馆") == ""
+    assert muted(runtime) == []
+    say(inbox, ann, street.now + SECOND, "恢复全部")
+    assert say(inbox, ann, street.now, "退订全部") == ""
+    assert opted_out(runtime) == 0
+    # The same the other way round.
+    say(inbox, ann, street.now + MINUTE, "退订 王记茶馆")
+    say(inbox, ann, street.now + MINUTE + SECOND, "退订全部")
+    for late in ("恢复 王记茶馆", "恢复全部"):
+        assert say(inbox, ann, street.now + 2 * SECOND, late) == ""
+    assert (muted(runtime), opted_out(runtime)) == (["王记茶馆"], 1)
+
+
+def test_what_was_pressed_on_the_page_counts_as_said(
+    runtime: Runtime, street: Neighbourhood, inbox: Inbox, ann: str, tea: Code
+) -> None:
+    say(inbox, ann, street.now, "你好")
+    with runtime.transaction(Role.PLATFORM) as session:
+        ((follower_id,),) = session.execute(text("SELECT id FROM follower"))
+        pages.mute(session, merchant_id=tea.merchant_id, follower_id=follower_id, is_muted=False, at=street.now)
+        pages.opt_in(session, follower_id=follower_id, at=street.now)
+    for late in ("退订 王记茶馆", "退订全部"):
+        say(inbox, ann, street.now - MINUTE, late)
     assert (muted(runtime), opted_out(runtime)) == ([], 0)
-    assert rows(runtime, "SELECT DISTINCT wants_offers FROM message_window") == [(False,)]
+
+
+def test_who_came_back_after_an_erasure_wishes_anew(
+    runtime: Runtime, street: Neighbourhood, inbox: Inbox, ann: str
+) -> None:
+    say(inbox, ann, street.now, own_words.ERASE)
+    jobs.drain(runtime, {ERASE: erase_follower}, outbox.DEFAULT)
+    inbox.receive([subscribed(ann, street.now + MINUTE, None)])
+    say(inbox, ann, street.now - MINUTE, "退订全部")
+    assert opted_out(runtime) == 0
+
+
+def test_late_wishes_lead_to_the_same_in_any_order(
+    runtime: Runtime, street: Neighbourhood, inbox: Inbox, tea: Code
+) -> None:
+    """EV-5."""
+    said = ("退订 王记茶馆", "退订全部", "恢复 王记茶馆", "恢复全部", "退订 1")
+    ends = []
+    for order in itertools.permutations(range(len(said))):
+        openid = new_openid()
+        inbox.receive([subscribed(openid, street.now - HOUR, tea.scene)])
+        for place in order:
+            say(inbox, openid, street.now + place * SECOND, said[place])
+        ends += rows(
+            runtime,
+            """SELECT f.muted_at IS NOT NULL, EXISTS (SELECT 1 FROM opt_out o WHERE o.follower_id = w.id)
+               FROM fan f JOIN follower w ON w.id = f.follower_id WHERE w.openid = :o""",
+            o=openid,
+        )
+    assert set(ends) == {(True, False)}
 
 
 def test_without_a_name_it_asks_for_the_conversations_merchant_and_else_shows_the_list(

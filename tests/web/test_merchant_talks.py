@@ -18,7 +18,7 @@ from bot.talks import desk
 from bot.talks.intake import Said
 from bot.talks.models import CannedReply, DeskWords, Direction, Kind, Talk, TalkMessage, WordsKind
 from core.database import Role
-from core.models import Outbox
+from core.models import AuditLog, Outbox
 from core.runtime import Runtime
 from merchants import identities
 from merchants.models import StaffRole
@@ -27,6 +27,7 @@ from tests.community import Neighbourhood
 from tests.conftest import statements
 from tests.web.conftest import Browser
 from tests.web.shops import Shop, open_shop, photo
+from web.auth import access
 from web.merchant.talk_words import clock_words, lasting
 from web.merchant.words import fan_number
 
@@ -348,6 +349,7 @@ def test_with_a_closed_window_the_answer_waits_and_can_be_taken_back(shop: Inn) 
     assert shop.owner.post(cancel).status_code == 303
     assert "没有发：您取消了" in shop.owner.get(f"{HOME}/{talk_id}").text
     assert shop.owner.post(cancel, headers=PROGRAM).status_code == 409
+    assert acts(shop, "talk.cancel") == [("talk.cancel", f"talk:{talk_id}")]
 
 
 def test_the_clock_says_how_long_and_how_often(app: Flask, runtime: Runtime) -> None:
@@ -512,6 +514,15 @@ def test_the_desks_words_wait_for_the_operator(
     assert "磨豆子" not in shop.owner.get(path).text
 
 
+def acts(shop: Inn, kind: str) -> list[tuple[str, str]]:
+    """What the audit log holds of that kind, and about what."""
+    with shop.runtime.transaction(Role.PLATFORM) as session:
+        found = session.execute(
+            select(AuditLog.action, AuditLog.subject).where(AuditLog.action.startswith(kind)).order_by(AuditLog.id)
+        )
+        return [(row[0], row[1]) for row in found]
+
+
 def titles(shop: Inn) -> list[str]:
     with shop.runtime.transaction(Role.MERCHANT, merchant_id=shop.merchant_id) as session:
         return list(session.scalars(select(CannedReply.title).order_by(CannedReply.position, CannedReply.id)))
@@ -533,8 +544,23 @@ def test_canned_replies_are_added_edited_ordered_and_deleted(shop: Inn, clerk: B
     assert clerk.post(f"{path}/{ids[0]}/remove").status_code == 303
     assert titles(shop) == ["送货", "在哪儿"]
     assert clerk.post(f"{path}/{ids[0]}/remove").status_code == 404
+    done = [("add", 0), ("add", 1), ("add", 2), ("move", 2), ("move", 0), ("edit", 1), ("remove", 0)]
+    assert acts(shop, "canned_reply.") == [(f"canned_reply.{what}", f"canned_reply:{ids[one]}") for what, one in done]
     talk_id = shop.hears(shop.welcomes_somebody(ago=timedelta(hours=1)), "在哪儿")
     assert 'value="北门对面"' in shop.owner.get(f"{HOME}/{talk_id}").text
+
+
+def test_a_session_does_only_so_much_a_minute_and_a_colleague_is_not_held_up(
+    shop: Inn, clerk: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "ACTS_A_MINUTE", 3)
+    path = f"{HOME}/{shop.hears(shop.welcomes_somebody(ago=timedelta(hours=1)), '几点开门')}"
+    for act in ("close", "reopen", "close"):
+        assert shop.owner.post(f"{path}/{act}").status_code == 303
+    for page in (f"{path}/assign", f"{path}/seen", f"{HOME}/settings", f"{HOME}/replies", "/merchant/rules"):
+        assert shop.owner.post(page).status_code == 429, page
+    assert shop.owner.get(path).status_code == 200
+    assert clerk.post(f"{path}/close").status_code == 303
 
 
 def test_figures_tell_how_soon_and_how_well(shop: Inn) -> None:

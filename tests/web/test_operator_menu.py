@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from core.database import Role
 from core.models import AuditLog
 from core.runtime import Runtime
 from tests.bot.menus.bad import BAD, GOOD, above, click, view
-from tests.conftest import Sandbox
+from tests.conftest import Sandbox, advance
 from tests.web.conftest import Browser, Crew
 from web.app import create_app
 from wechat.client import client_of
@@ -160,6 +161,20 @@ def test_a_menu_from_elsewhere_is_shown_as_differing_and_adopted(
     assert found
     operator.post(found[1])
     assert [button["name"] for button in on_the_account(sandbox)] == ["原有的"]
+    with connected.transaction(Role.PLATFORM) as session:
+        acts = list(session.scalars(select(AuditLog.action).where(AuditLog.action.startswith("menu."))))
+    assert sorted(acts) == ["menu.adopt", "menu.again", "menu.look", "menu.look"]
+
+
+def test_a_menu_that_did_not_get_there_is_said_to_have_failed(
+    operator: Browser, connected: Runtime, sandbox: Sandbox
+) -> None:
+    rule = {"match": {"path": "/cgi-bin/menu/create"}, "next": 1, "do": {"html": True}}
+    sandbox.post("/sandbox/faults", mode="replace", rules=[rule])
+    send(operator, "publish", FIRST)
+    advance(connected, timedelta(minutes=3))
+    operator.post(f"{PAGE}/look")
+    assert "没有发布成功 后来去看，公众号上不是这一份" in text_of(operator.get(PAGE).text)
 
 
 def test_nothing_to_adopt_is_said(operator: Browser) -> None:

@@ -62,6 +62,10 @@ def test_a_directory_is_begun_ordered_and_corrected(crew: Crew, runtime: Runtime
     send(crew.operator, f"{DIRECTORY}/{li}", category=locks, name="小李", phone="110", merchant="老王豆浆")
     found = "SELECT name, phone, is_on, merchant_id FROM directory_entry ORDER BY position"
     assert rows(runtime, found) == [("小李", "110", True, crew.merchant_id), ("老张", "055165550000-8", False, None)]
+    moved = [
+        row[0] for row in rows(runtime, "SELECT subject FROM audit_log WHERE action = 'directory.move' ORDER BY id")
+    ]
+    assert moved == [f"directory_category:{plumbers}", f"directory_entry:{li}"]
     send(crew.operator, f"{DIRECTORY}/{zhang}/remove")
     send(crew.operator, f"{DIRECTORY}/{li}/remove")
     send(crew.operator, f"{DIRECTORY}/categories/{locks}/remove")

@@ -17,6 +17,7 @@ from core.database import Role
 from core.models import AuditLog
 from core.runtime import Runtime
 from tests.web.conftest import Crew
+from web.auth import access
 
 HOME = "/operator/reply-rules"
 QUEUE = "/operator/approvals"
@@ -54,6 +55,11 @@ def waiting(runtime: Runtime, crew: Crew) -> ReplyRuleVersion:
         writing.create(session, author, Draft("店址", content), hosts=frozenset(), now=runtime.now())
     with runtime.transaction(Role.PLATFORM) as session:
         return session.scalars(select(ReplyRuleVersion)).one()
+
+
+def test_only_so_many_rules_are_written_a_minute(crew: Crew, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(access, "ACTS_A_MINUTE", 1)
+    assert [crew.operator.post(HOME, ESTATE).status_code for _ in range(2)] == [303, 429]
 
 
 def test_the_platforms_rule_answers_at_once(runtime: Runtime, crew: Crew) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from sqlalchemy import select, text
 
+import web
 from bot.inbox import Inbox
 from core import outbox
 from core.database import Role
@@ -209,3 +211,10 @@ def test_conditions_that_do_not_exist_are_refused(crew: Crew, address: str) -> N
 
 def test_every_task_has_a_name() -> None:
     assert HANDLERS.keys() == words.TASK_KINDS.keys()
+
+
+def test_every_act_that_is_recorded_has_a_name() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in Path(web.__file__).parent.rglob("*.py")]
+    recorded = {act for source in sources for act in re.findall(r'\brecord\(\s*"([^"]+)"', source)}
+    assert "canned_reply.move" in recorded
+    assert recorded <= words.ACTIONS.keys()

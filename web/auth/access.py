@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from flask import Flask, Response, abort, current_app, g, redirect, request
+from flask import Blueprint, Flask, Response, abort, current_app, g, redirect, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy import update
 from sqlalchemy.orm import Session
@@ -23,10 +23,14 @@ from core.settings import Settings
 from merchants import staff as staff_services
 from merchants.models import LoginSession, Merchant, StaffRole
 from web.context import current_runtime, now
-from web.security import SAFE_METHODS
+from web.security import SAFE_METHODS, client_address, limiter
 
 TOUCH_EVERY = timedelta(minutes=1)
 View = TypeVar("View", bound=Callable[..., Any])
+
+
+ACTS_A_MINUTE = 240
+"""More than anybody does by hand, with several pages open."""
 
 
 class Owners(StrEnum):
@@ -152,6 +156,22 @@ def session_hash() -> bytes | None:
     """The database key of the session in this request's cookie."""
     token = request.cookies.get(cookie_name(current_runtime().settings))
     return staff_services.token_hash(token) if token else None
+
+
+def limit_acts(blueprint: Blueprint) -> None:
+    """Let one session change so much a minute on these pages, all of them together; what has a limit of its own keeps
+    to that."""
+    limiter.shared_limit(
+        lambda: f"{ACTS_A_MINUTE} per minute",
+        scope="acts",
+        key_func=_whose_act,
+        exempt_when=lambda: request.method in SAFE_METHODS,
+    )(blueprint)
+
+
+def _whose_act() -> str:
+    session = session_hash()
+    return client_address() if session is None else session.hex()
 
 
 def gate() -> ResponseReturnValue | None:

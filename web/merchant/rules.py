@@ -13,7 +13,7 @@ from bot.rules.writing import Author
 from core import sheets
 from merchants.models import Merchant, StaffRole
 from web import reply_rules
-from web.auth.access import merchant_required
+from web.auth.access import limit_acts, merchant_required
 from web.forms import Submission, blank
 from web.merchant.pictures import own_picture_url
 from web.query import Query, read_query
@@ -21,6 +21,7 @@ from web.reply_rules import Room
 from web.security import limiter, upload_cap
 
 blueprint = Blueprint("merchant_rules", __name__, url_prefix="/merchant/rules")
+limit_acts(blueprint)
 
 ONE = "/<int:reply_rule_id>"
 EXAMPLES = ("hours", "address", "phone")

@@ -20,13 +20,14 @@ from core.clock import business_day, start_of_day
 from core.errors import Invalid
 from merchants.models import StaffRole
 from web.acts import record
-from web.auth.access import merchant_required
+from web.auth.access import limit_acts, merchant_required
 from web.context import now, own_hosts
 from web.forms import Form, OneLine, Paragraph, Submission, blank, read_form
 from web.merchant.words import show_refusal
 from web.query import Query, read_query
 
 blueprint = Blueprint("merchant_talk_desk", __name__, url_prefix="/merchant/talks")
+limit_acts(blueprint)
 
 SETTINGS = "/merchant/talks/settings"
 REPLIES = "/merchant/talks/replies"
@@ -222,7 +223,7 @@ def add_reply() -> ResponseReturnValue:
     if form.data is None:
         return _replies_page(form), 422
     try:
-        canned.add(
+        reply_id = canned.add(
             g.session,
             merchant_id=g.staff.merchant_id,
             title=form.data.title,
@@ -232,6 +233,7 @@ def add_reply() -> ResponseReturnValue:
     except Invalid as refusal:
         show_refusal(form, refusal)
         return _replies_page(form), 422
+    record("canned_reply.add", f"canned_reply:{reply_id}")
     flash(_("已加上。"), "good")
     return redirect(REPLIES, 303)
 
@@ -256,6 +258,7 @@ def edit_reply(reply_id: int) -> ResponseReturnValue:
     except Invalid as refusal:
         show_refusal(form, refusal)
         return _replies_page(forms={reply.id: form}), 422
+    record("canned_reply.edit", f"canned_reply:{reply.id}")
     flash(_("已保存。"), "good")
     return redirect(f"{REPLIES}#reply-{reply.id}", 303)
 
@@ -265,6 +268,7 @@ def edit_reply(reply_id: int) -> ResponseReturnValue:
 def move_reply(reply_id: int, way: str) -> ResponseReturnValue:
     """One place up or down."""
     canned.move(g.session, merchant_id=g.staff.merchant_id, reply_id=reply_id, is_up=way == "up")
+    record("canned_reply.move", f"canned_reply:{reply_id}")
     return redirect(f"{REPLIES}#reply-{reply_id}", 303)
 
 
@@ -273,6 +277,7 @@ def move_reply(reply_id: int, way: str) -> ResponseReturnValue:
 def remove_reply(reply_id: int) -> ResponseReturnValue:
     """It is not offered any more; what was said with it stays said."""
     canned.remove(g.session, merchant_id=g.staff.merchant_id, reply_id=reply_id)
+    record("canned_reply.remove", f"canned_reply:{reply_id}")
     flash(_("已删掉。"), "good")
     return redirect(REPLIES, 303)
 

@@ -34,7 +34,7 @@ from qrcodes import fans
 from qrcodes.codes import new_public_id
 from qrcodes.happenings import Key
 from web.acts import record
-from web.auth.access import merchant_required
+from web.auth.access import limit_acts, merchant_required
 from web.context import current_runtime, now, own_hosts
 from web.errors import wants_json
 from web.exports import Cell, csv_answer, rows_from
@@ -51,6 +51,7 @@ from web.security import limiter, upload_cap
 from wechat.limits import TEXT_MAX_BYTES
 
 blueprint = Blueprint("merchant_talks", __name__, url_prefix="/merchant/talks")
+limit_acts(blueprint)
 
 HOME = "/merchant/talks"
 PAGE = 40
@@ -415,6 +416,7 @@ def cancel(talk_id: int, message_id: int) -> ResponseReturnValue:
     """Take back what waits for the customer's next visit."""
     talk = _talk(talk_id)
     answers.cancel(g.session, merchant_id=g.staff.merchant_id, talk_id=talk.id, message_id=message_id)
+    record("talk.cancel", f"talk:{talk.id}", message=message_id)
     return _done(talk, _("不发了，已经取消。"))
 
 

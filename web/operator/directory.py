@@ -150,6 +150,7 @@ def edit_category(category_id: int) -> ResponseReturnValue:
 def move_category(category_id: int, way: str) -> ResponseReturnValue:
     """One place up or down."""
     writing.move_category(g.session, account_id=account().id, category_id=category_id, by=_by(way))
+    record("directory.move", f"directory_category:{category_id}")
     return redirect(HOME, 303)
 
 
@@ -229,6 +230,7 @@ def move(entry_id: int, way: str) -> ResponseReturnValue:
     """One place up or down within its category."""
     entry = writing.entry(g.session, account_id=account().id, entry_id=entry_id)
     writing.move(g.session, account_id=account().id, entry_id=entry_id, by=_by(way))
+    record("directory.move", f"directory_entry:{entry_id}")
     return redirect(f"{HOME}?category={entry.category_id}#entry-{entry_id}", 303)
 
 

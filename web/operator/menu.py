@@ -62,6 +62,7 @@ STATES: Mapping[str, Any] = {
     VersionState.PUBLISHED: (_l("已发布"), ""),
     VersionState.REFUSED: (_l("微信没有接受"), "bad"),
     VersionState.UNKNOWN: (_l("不知道成没成"), "wait"),
+    VersionState.FAILED: (_l("没有发布成功"), "bad"),
 }
 REFUSALS: Mapping[int, Any] = {
     40054: _l("微信不接受二级按钮里的一个网址：域名可能没有备案，或者被封了。"),
@@ -218,7 +219,8 @@ def delete() -> ResponseReturnValue:
 def look() -> ResponseReturnValue:
     """Ask the platform which menu it has."""
     ours = account().id
-    drop_request()
+    record("menu.look", "menu")
+    keep_request()
     try:
         publishing.look(current_runtime(), account_id=ours)
     except WeChatError as error:
@@ -308,7 +310,7 @@ def _came_of(outcome: Outcome) -> tuple[str, str]:
         why = REFUSALS.get(outcome.error.errcode or 0) or advice_for(outcome.error)
         return _("微信没有接受，公众号上还是原来的菜单。%(why)s", why=why), "bad"
     if outcome.state is VersionState.UNKNOWN:
-        return _("没等到微信的答复，不知道成没成。请过一分钟看看公众号上的菜单，再决定要不要重发。"), "bad"
+        return _("没等到微信的答复，不知道成没成。请过两分钟按“看看公众号上的”，就知道了。"), "bad"
     if outcome.is_as_published is False:
         return _("微信收下了，但读回来的和我们发的不一样，请核对下面两份菜单。"), "wait"
     if outcome.is_as_published is None:

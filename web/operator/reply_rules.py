@@ -8,12 +8,13 @@ from flask.typing import ResponseReturnValue
 from bot.rules.writing import Author
 from core import sheets
 from web import reply_rules
-from web.auth.access import operator_required
+from web.auth.access import limit_acts, operator_required
 from web.operator.desk import account
 from web.reply_rules import Room
 from web.security import limiter, upload_cap
 
 blueprint = Blueprint("reply_rules", __name__, url_prefix="/reply-rules")
+limit_acts(blueprint)
 
 ONE = "/<int:reply_rule_id>"
 

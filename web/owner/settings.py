@@ -101,9 +101,8 @@ def forget_home() -> ResponseReturnValue:
 @owner_required
 def mute(merchant_id: int, wish: str) -> ResponseReturnValue:
     """No more, or again, news of one shop: what 退订 and 恢复 do in the chat."""
-    wishes.mute(
-        g.session, merchant_id=merchant_id, follower_id=g.owner.follower_id, at=now() if wish == "mute" else None
-    )
+    is_muted = wish == "mute"
+    wishes.mute(g.session, merchant_id=merchant_id, follower_id=g.owner.follower_id, is_muted=is_muted, at=now())
     return redirect("/m/settings#news", 303)
 
 
@@ -114,7 +113,7 @@ def mute_all(wish: str) -> ResponseReturnValue:
     if wish == "mute":
         wishes.opt_out(g.session, follower_id=g.owner.follower_id, at=now())
     else:
-        wishes.opt_in(g.session, follower_id=g.owner.follower_id)
+        wishes.opt_in(g.session, follower_id=g.owner.follower_id, at=now())
     return redirect("/m/settings#news", 303)
 
 

@@ -19,7 +19,8 @@ from core.runtime import Runtime
 from tests.bot.menus.bad import BAD, GOOD, above, click, view
 from tests.community import Neighbourhood
 from tests.conftest import Sandbox, advance
-from wechat.client import client_of
+from wechat.client import WeChatClient, client_of
+from wechat.errors import OutcomeUnknown
 
 CREATE = "/cgi-bin/menu/create"
 FIRST = [click(), view("https://example.com/shops")]
@@ -140,6 +141,51 @@ def test_a_call_that_was_not_heard_stays_unknown(connected: Runtime, sandbox: Sa
     assert (outcome.state, outcome.is_as_published) == (VersionState.UNKNOWN, False)
     assert on_the_account(sandbox) == FIRST
     assert states(connected) == [(Origin.WRITTEN, "published", True), (Origin.WRITTEN, "unknown", False)]
+
+
+@pytest.mark.parametrize(("was_heard", "came_of"), [(True, "published"), (False, "failed")])
+def test_a_process_killed_in_the_call_leaves_what_the_next_look_settles(
+    connected: Runtime,
+    sandbox: Sandbox,
+    account_id: int,
+    monkeypatch: pytest.MonkeyPatch,
+    was_heard: bool,
+    came_of: str,
+) -> None:
+    publish(connected, account_id, FIRST)
+    create_menu = WeChatClient.create_menu
+
+    def killed(client: WeChatClient, menu: Any) -> None:
+        if was_heard:
+            create_menu(client, menu)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(WeChatClient, "create_menu", killed)
+    with pytest.raises(KeyboardInterrupt):
+        publish(connected, account_id, SECOND)
+    publishing.look(connected, account_id=account_id)
+    assert states(connected)[-1] == (Origin.WRITTEN, "calling", False), "it may be under way"
+    advance(connected, timedelta(minutes=3))
+    misbehave(sandbox, "/cgi-bin/menu/get", html=True)
+    with pytest.raises(OutcomeUnknown):
+        publishing.look(connected, account_id=account_id)
+    assert states(connected)[-1] == (Origin.WRITTEN, "unknown", False)
+    publishing.look(connected, account_id=account_id)
+    assert states(connected) == [
+        (Origin.WRITTEN, "published", not was_heard), (Origin.WRITTEN, came_of, was_heard)
+    ]  # fmt: skip
+
+
+def test_of_calls_nobody_heard_of_only_the_last_one_can_stand(
+    connected: Runtime, sandbox: Sandbox, account_id: int
+) -> None:
+    for menu in (FIRST, SECOND):
+        misbehave(sandbox, html=True)
+        publish(connected, account_id, menu)
+    client_of(connected).create_menu({"button": FIRST})
+    advance(connected, timedelta(minutes=3))
+    publishing.look(connected, account_id=account_id)
+    assert [state for _origin, state, _ in states(connected)] == ["failed", "failed"]
 
 
 def test_two_menus_are_not_published_at_once(connected: Runtime, account_id: int) -> None:

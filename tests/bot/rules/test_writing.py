@@ -72,6 +72,21 @@ def test_going_back_to_what_is_in_force_leaves_nothing_waiting(street: Neighbour
     assert versions(street, rule_id) == ["approved", "withdrawn"]
 
 
+def test_of_what_was_taken_back_unread_only_the_last_is_kept(
+    street: Neighbourhood, tea: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing, "TAKEN_BACK_KEPT", 2)
+    rule_id = create(street, tea, draft("地址"))
+    approve(street, rule_id)
+    for word in ("在哪里", "怎么走", "哪条路"):
+        change(street, tea, rule_id, draft(word))
+    approve(street, rule_id)
+    assert versions(street, rule_id) == ["withdrawn", "withdrawn", "withdrawn", "approved"], "what was said is evidence"
+    for number in range(5):
+        change(street, tea, rule_id, draft(f"第{number}种"))
+    assert versions(street, rule_id) == ["withdrawn", "approved", "withdrawn", "withdrawn", "pending"]
+
+
 def test_the_platforms_rule_is_in_force_at_once(street: Neighbourhood) -> None:
     rule_id = create(street, None, draft("物业费"))
     with street.runtime.transaction(Role.PLATFORM) as session:

@@ -5,7 +5,7 @@ from datetime import timedelta
 from sqlalchemy import text
 
 from bot import store
-from bot.talks import desk, intake, reading
+from bot.talks import desk, intake, reading, tending
 from bot.talks.desk import Desk
 from bot.talks.intake import Said, TalkSeen
 from bot.talks.models import Direction, Kind, TalkState
@@ -43,32 +43,31 @@ def test_what_a_rule_answered_waits_for_nobody(shop: Shop) -> None:
     assert shop.enquiries(talk_id) == []
 
 
-def test_a_late_message_stands_where_it_was_said_and_opens_nothing_that_was_closed_later(shop: Shop) -> None:
+def test_a_late_message_stands_where_it_was_said(shop: Shop) -> None:
     ann = shop.fan()
     talk_id = shop.said(ann, "第一句", at=shop.now - timedelta(hours=2))
-    with shop.runtime.transaction(Role.PLATFORM) as session:
-        session.execute(
-            text("""
-                UPDATE talk SET state = 'closed', waiting_since = NULL, closed_at = :at, unread = 0,
-                    settled_to = (SELECT max(id) FROM talk_message), read_to = (SELECT max(id) FROM talk_message);"""),
-            {"at": shop.now - timedelta(hours=1)},
-        )
-        session.execute(text("UPDATE enquiry SET closed_at = :at, closed_by = 'staff'"), {"at": shop.now})
-    shop.said(ann, "迟到的一句", at=shop.now - timedelta(minutes=90))
-    talk = shop.talk(talk_id)
-    assert (talk.state, talk.unread) == ("closed", 1), "nobody has seen it, though"
-    assert len(shop.enquiries(talk_id)) == 1
-
     shop.said(ann, "再问一句", at=shop.now)
-    talk = shop.talk(talk_id)
-    assert (talk.state, talk.waiting_since) == ("waiting", shop.now)
     shop.said(ann, "中间的一句", at=shop.now - timedelta(minutes=10))
+    shop.said(ann, "更早的一句", at=shop.now - timedelta(hours=3))
     talk = shop.talk(talk_id)
-    assert (talk.preview, talk.waiting_since) == ("再问一句", shop.now - timedelta(minutes=10))
-    assert [m.content for m in shop.messages(talk_id)] == ["第一句", "迟到的一句", "中间的一句", "再问一句"]
+    assert (talk.preview, talk.waiting_since) == ("再问一句", shop.now - timedelta(hours=3))
+    assert [m.content for m in shop.messages(talk_id)] == ["更早的一句", "第一句", "中间的一句", "再问一句"]
+    (enquiry,) = shop.enquiries(talk_id)
+    assert enquiry.opened_at == shop.now - timedelta(hours=3)
+
+
+def test_what_was_written_before_a_talk_was_closed_and_comes_in_after_is_not_closed_over(shop: Shop) -> None:
+    ann = shop.fan()
+    talk_id = shop.said(ann, "第一句", at=shop.now - timedelta(minutes=2))
+    with shop.runtime.transaction(Role.MERCHANT, merchant_id=shop.merchant_id) as session:
+        tending.close(session, merchant_id=shop.merchant_id, staff_id=shop.clerk, talk_id=talk_id, now=shop.now)
+    written_at = shop.now - timedelta(seconds=2)
+    shop.said(ann, "最后一句", at=written_at)
+    talk = shop.talk(talk_id)
+    assert (talk.state, talk.unread, talk.waiting_since) == ("waiting", 1, written_at)
     closed, still_open = shop.enquiries(talk_id)
-    assert closed.closed_at is not None
-    assert still_open.opened_at == shop.now - timedelta(minutes=10)
+    assert (closed.closed_at, still_open.closed_at) == (shop.now, None)
+    assert still_open.opened_at == written_at
 
 
 def test_messages_that_waited_for_a_choice_come_in_together(shop: Shop) -> None:

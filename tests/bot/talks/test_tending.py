@@ -21,6 +21,7 @@ from core.runtime import Runtime
 from merchants.models import NoticeKind
 from merchants.reviews import ReviewState
 from tests.bot.talks.conftest import Shop
+from tests.conftest import advance
 
 HOSTS = frozenset({"localhost"})
 
@@ -137,16 +138,30 @@ def test_an_enquiry_knows_its_first_answer_and_its_end(shop: Shop) -> None:
 
 def test_two_days_of_silence_end_a_talk_and_the_next_message_is_a_new_enquiry(shop: Shop) -> None:
     ann = shop.fan()
-    talk_id = shop.said(ann, "在吗", at=shop.now - timedelta(hours=49))
-    fresh = shop.said(shop.fan(), "在吗", at=shop.now - timedelta(hours=47))
-    with shop.runtime.transaction(Role.PLATFORM) as session:
-        enquiries.close_silent(session, shop.now)
+    talk_id = shop.said(ann, "在吗")
+    advance(shop.runtime, timedelta(hours=2))
+    fresh = shop.said(shop.fan(), "在吗", at=shop.now + timedelta(hours=2))
+    close_silent_after(shop, timedelta(hours=47))
     assert (shop.talk(talk_id).state, shop.talk(fresh).state) == ("closed", "waiting")
     (enquiry,) = shop.enquiries(talk_id)
     assert enquiry.closed_by == ClosedBy.SILENCE
-    shop.said(ann, "还在吗", at=shop.now)
+    shop.said(ann, "还在吗", at=shop.now + timedelta(hours=49))
     assert shop.talk(talk_id).state == "waiting"
     assert len(shop.enquiries(talk_id)) == 2
+
+
+def test_what_came_in_late_is_not_closed_before_somebody_could_see_it(shop: Shop) -> None:
+    talk_id = shop.said(shop.fan(), "在吗", at=shop.now - timedelta(hours=50))
+    close_silent_after(shop, timedelta(hours=47))
+    assert shop.talk(talk_id).state == "waiting"
+    close_silent_after(shop, timedelta(hours=2))
+    assert shop.talk(talk_id).state == "closed"
+
+
+def close_silent_after(shop: Shop, passed: timedelta) -> None:
+    advance(shop.runtime, passed)
+    with shop.runtime.transaction(Role.PLATFORM) as session:
+        enquiries.close_silent(session, shop.runtime.now())
 
 
 def test_median_and_nine_in_ten_are_of_the_rows_and_within_the_hours() -> None:
