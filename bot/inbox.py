@@ -185,6 +185,7 @@ class Inbox:
         return store.glimpse(
             connection,
             self.account.id,
+            book_read=self._books.number,
             keys={a.event.dedupe_key: month_of(a.event.occurred_at) for a in arrivals},
             follower_ids=[a.follower.id for a in arrivals if a.follower and a.fact],
             scans={(scene, a.event.occurred_at) for a in arrivals if (scene := effects.scene_of(a.event)) is not None},
@@ -228,7 +229,7 @@ class Inbox:
         seen: store.Glimpse,
         source: EpisodeSource,
     ) -> None:
-        book = self._books.at(session, self.account.id, seen.book_version)
+        book = self._books.at(session, self.account.id, seen.book_number, seen.book_pages)
         known = self._know(connection, arrivals, seen, book)
         changes = store.no_changes()
         if told_again := sum(_retold(one) for one in known):

@@ -64,7 +64,7 @@ def test_rules_in_force_come_by_whose_they_are(street: Neighbourhood) -> None:
         keep(session, tea, review="pending")
         keep(session, tea, is_on=False)
         keep(session, tea, deleted_at=street.now)
-        found = book.load(session, account_id, [tea])
+        found = book.load(session, account_id, [tea, None])
         assert {owner: [one.id for one in rules] for owner, rules in found.items()} == {None: [everybodys], tea: [ours]}
         assert found[tea][0].answers == (TextReply("东门"),)
         both = book.load(session, account_id, [tea, noodles])
