@@ -1,6 +1,7 @@
 """Whom an owner talks to: set by a scan, a name, a number or a tap, kept, and asked for once."""
 
 from datetime import datetime, timedelta
+from difflib import SequenceMatcher
 from itertools import permutations
 
 import pytest
@@ -10,6 +11,7 @@ from bot.context import By, Question, Shops
 from bot.erasers import ERASE, erase_follower
 from bot.inbox import Inbox
 from bot.retention import FORGET, forget_old, owe
+from campaigns.broadcasts import mute
 from campaigns.broadcasts.mute import Shop
 from campaigns.broadcasts.spelling import plain
 from core import jobs, outbox
@@ -108,6 +110,22 @@ def test_a_name_that_is_nearly_right_is_found_and_markup_is_none() -> None:
     assert SHOPS.nearest("有什么水果") is None
     assert context.shown('<a href="x">店</a>\n') == '〈a href="x"〉店〈/a〉 '
     assert len(context.shown("长" * 100)) == context.NAME_SHOWN
+
+
+def test_among_two_thousand_alike_names_few_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {number: f"小区水果店{number}号" for number in range(1, 2_001)} | {9_001: "王记茶馆"}
+    shops, compared = Shops(names), list[str]()
+
+    def alike(junk: None, said: str, name: str, *, autojunk: bool) -> SequenceMatcher[str]:
+        compared.append(name)
+        return SequenceMatcher(junk, said, name, autojunk=autojunk)
+
+    monkeypatch.setattr(mute, "SequenceMatcher", alike)
+    assert shops.nearest("小区水果店一七号") is None
+    assert 0 < len(compared) <= context.MOST_COMPARED
+    compared.clear()
+    assert shops.nearest("王计茶馆") == shops.shop(9_001)
+    assert compared == ["王记茶馆"]
 
 
 # ---- Stories ---------------------------------------------------------------------------------------------------------
