@@ -23,7 +23,8 @@ _IN_FORCE: Final = """
 _ANSWERS: Final = """
     SELECT r.merchant_id, v.answers
     FROM reply_rule r JOIN reply_rule_version v ON v.rule_id = r.id AND v.review = 'approved'
-    WHERE r.id = %(id)s AND r.is_on AND r.deleted_at IS NULL"""
+    LEFT JOIN merchant m ON m.id = r.merchant_id
+    WHERE r.id = %(id)s AND r.is_on AND r.deleted_at IS NULL AND (r.merchant_id IS NULL OR m.state = 'active')"""
 _PICTURES: Final = "SELECT merchant_id, id, media_id, wechat_url FROM picture WHERE id = ANY(%(ids)s)"
 
 _Stored = list[dict[str, Any]]
@@ -59,7 +60,8 @@ def load(
 
 
 def answer_at(connection: Session | store.Driver, rule_id: int, position: int) -> Reply | None:
-    """One answer of a rule in force; None where its author or the operator has taken it back meanwhile."""
+    """One answer of a rule in force; None where its author or the operator has taken it back meanwhile, or the shop is
+    suspended."""
     driver = _driver(connection)
     row = driver.execute(_ANSWERS, {"id": rule_id}).fetchone()
     if row is None or position >= len(row[1]):

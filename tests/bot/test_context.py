@@ -323,6 +323,26 @@ def test_a_shop_that_is_suspended_is_nobody_to_talk_to(
     assert [shop for shop, *_ in ann.heard] == ["王记水果"] * 3
 
 
+def test_no_window_is_opened_for_a_shop_that_is_suspended(
+    runtime: Runtime, street: Neighbourhood, inbox: Inbox, tea: Code
+) -> None:
+    ann = fan(inbox, street, tea)
+    ann.scans(tea)
+
+    def opened() -> list[int | None]:
+        """Whose windows a word, a tap and a scan open."""
+        ann.says("几点关门")
+        ann.taps("hours")
+        ann.scans(tea)
+        newest = rows(runtime, "SELECT merchant_id FROM message_window ORDER BY inbox_id DESC LIMIT 3")
+        return [merchant_id for (merchant_id,) in newest]
+
+    assert opened() == [tea.merchant_id] * 3
+    with runtime.transaction(Role.PLATFORM) as session:
+        codes.suspend_merchant(session, merchant_id=tea.merchant_id, now=ann.now)
+    assert opened() == [None] * 3
+
+
 def test_a_batch_decides_for_each_of_its_people(street: Neighbourhood, inbox: Inbox, fruit: Code, tea: Code) -> None:
     people = [fan(inbox, street, fruit, tea) for _ in range(4)]
     for number, person in enumerate(people):
