@@ -12,15 +12,16 @@ from sqlalchemy.orm import Session
 
 from bot import book, store
 from bot.book import Book, Keeper
+from bot.inbox import Inbox
 from bot.rules import book as rule_book
 from bot.rules import porting, writing
 from bot.talks import desk
 from core.clock import month_of
 from core.database import Role
 from core.runtime import Runtime
-from merchants.models import Merchant, MerchantState
+from merchants.models import EpisodeSource, Merchant, MerchantState
 from tests.bot.rules.desk import HOSTS, OPERATOR, approve, author, create, draft
-from tests.community import Neighbourhood
+from tests.community import Neighbourhood, new_openid, scanned, subscribed
 
 
 def at(runtime: Runtime, keeper: Keeper) -> Book:
@@ -105,6 +106,18 @@ def test_a_shop_comes_with_its_page_and_goes_with_it(
     assert (closed.shops.has(tea), keywords(closed, tea), read()) == (False, [], {None})
     again = becomes(MerchantState.ACTIVE)
     assert (again.shops.has(tea), keywords(again, tea), read()) == (True, ["地址"], {None, tea})
+
+
+def test_what_is_not_answered_needs_no_book(
+    runtime: Runtime, street: Neighbourhood, tea: int, read: Callable[[], set[int | None]]
+) -> None:
+    """The reconciler takes in thousands of people in processes that live for one task."""
+    inbox, event = Inbox(runtime), subscribed(new_openid(), street.now)
+    with runtime.transaction(Role.PLATFORM) as session:
+        inbox.record(session, [event], EpisodeSource.RECONCILE)
+    assert read() == set()
+    inbox.receive([scanned(event.openid, street.now, "q1")])
+    assert read() == {None, tea}
 
 
 def test_while_one_thread_reads_the_others_go_on_with_the_book_they_have(
