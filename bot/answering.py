@@ -361,6 +361,18 @@ _SMALL_TALK: Final = _THANKS | {
 }  # fmt: skip
 
 
+_GREETINGS: Final = frozenset((
+    "你好", "您好", "你好啊", "你好呀", "大家好", "hi", "hello", "嗨", "哈喽", "哈罗", "在", "在吗", "在不在", "有人吗",
+    "有人在吗",
+))  # fmt: skip
+"""How talking begins; a shop hears it, alone it asks nothing."""
+
+
+def asks_nothing(text: str) -> bool:
+    """Whether there is no question in it that anybody could have answered."""
+    return plain(text) in _SMALL_TALK | _GREETINGS
+
+
 def is_small_talk(said: Said) -> bool:
     """Whether it asks nothing of anybody: thanks, a yes, a picture of a face."""
     return said.kind == "text" and plain(said.text) in {"", *_SMALL_TALK} and not is_unreadable(said)

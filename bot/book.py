@@ -1,15 +1,16 @@
-"""What answers are made of, kept by each process and read anew when it changed: rules, desks, whom one can talk to.
+"""What answers are made of, kept by each process page by page: whom one can talk to with the platform's rules, and of
+each merchant its rules and its desk.
 
-Every change counts a number up in its own transaction; the inbox reads the number with what else it reads, and the book
-only where the number is another one. What is read may be newer than the number, never older.
+Every change numbers its page when it commits, in the order of the commits (`page_has_changed`, migration 0025). The
+inbox asks, with what else it reads, for the pages whose number is larger than the one this process has read up to, and
+those alone are read again. What is read may be newer than the number, never older.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from threading import Lock
-from time import monotonic
 from typing import Final
 
 from sqlalchemy import text
@@ -22,6 +23,8 @@ from bot.talks import desk as desks
 from bot.talks.desk import Desk
 from campaigns.broadcasts.spelling import plain
 
+EVERYBODYS: Final = 0
+"""The page that is no merchant's."""
 _SHOPS: Final = text("SELECT id, name, kind FROM merchant WHERE account_id = :account AND state = 'active' ORDER BY id")
 
 
@@ -29,15 +32,11 @@ _SHOPS: Final = text("SELECT id, name, kind FROM merchant WHERE account_id = :ac
 class Book:
     """One state of it."""
 
-    version: int = -1
+    number: int = -1
+    """Every change up to this one is in it."""
     shops: Shops = field(default_factory=Shops)
     rules: Mapping[int | None, tuple[Rule, ...]] = field(default_factory=dict)
     desks: Mapping[int, Desk] = field(default_factory=dict)
-
-    @property
-    def size(self) -> int:
-        """How many shops and rules it holds."""
-        return len(self.shops.names) + sum(map(len, self.rules.values()))
 
     def desk(self, merchant_id: int) -> Desk:
         return self.desks.get(merchant_id, desks.PLAIN)
@@ -46,48 +45,46 @@ class Book:
 EMPTY: Final = Book()
 
 
-LARGE: Final = 2_000
-"""Up to so many shops and rules a book is read whenever it changed."""
-REST: Final = 10
-"""A larger one is left alone for so many times as long as reading it took: reading never takes the callback over."""
-
-
 class Keeper:
     """The book as this process read it last; safe to use from several threads, of which one reads at a time."""
 
     def __init__(self) -> None:
         self._book = EMPTY
         self._reading = Lock()
-        self._rests_until = 0.0
 
-    def at(self, session: Session, account_id: int, version: int) -> Book:
-        """The book of that version, or a newer one; an older one while another thread reads, or a large one rests."""
+    @property
+    def number(self) -> int:
+        """Up to which change it has been read."""
+        return self._book.number
+
+    def at(self, session: Session, account_id: int, number: int, pages: Collection[int]) -> Book:
+        """The book with all changes up to that number, or one that another thread is just reading on from; `pages`
+        are those that changed since `number` of this keeper, or since before."""
         book = self._book
-        is_first = book is EMPTY
-        if book.version == version or (not is_first and monotonic() < self._rests_until):
-            return book
-        if not self._reading.acquire(blocking=is_first):
+        if book.number >= number or not self._reading.acquire(blocking=book is EMPTY):
             return book
         try:
-            if self._book.version != version:
-                self._read(session, account_id, version)
+            if self._book.number < number:
+                self._book = _read_on(session, account_id, self._book, number, pages)
             return self._book
         finally:
             self._reading.release()
 
-    def _read(self, session: Session, account_id: int, version: int) -> None:
-        began = monotonic()
-        self._book = _read(session, account_id, version)
-        ended = monotonic()
-        self._rests_until = ended + (ended - began) * REST if self._book.size > LARGE else 0.0
 
-
-def _read(session: Session, account_id: int, version: int) -> Book:
-    rows = session.execute(_SHOPS, {"account": account_id}).all()
-    shops = Shops({row.id: row.name for row in rows}, frozenset(kind for row in rows if (kind := plain(row.kind))))
+def _read_on(session: Session, account_id: int, book: Book, number: int, pages: Collection[int]) -> Book:
+    """The book with these pages read again; of a shop that was not in it, its page too."""
+    is_everybodys = book is EMPTY or EVERYBODYS in pages
+    shops = _shops(session, account_id) if is_everybodys else book.shops
+    wanted = [one for one in shops.names if one in pages or not book.shops.has(one)]
+    rules = rule_book.load(session, account_id, [*wanted, None] if is_everybodys else wanted)
     return Book(
-        version=version,
-        shops=shops,
-        rules=rule_book.load(session, account_id, shops.names),
-        desks=desks.load(session, list(shops.names)),
+        number,
+        shops,
+        {owner: kept for owner, kept in book.rules.items() if owner is None or shops.has(owner)} | rules,
+        {owner: kept for owner, kept in book.desks.items() if shops.has(owner)} | desks.load(session, wanted),
     )
+
+
+def _shops(session: Session, account_id: int) -> Shops:
+    rows = session.execute(_SHOPS, {"account": account_id}).all()
+    return Shops({row.id: row.name for row in rows}, frozenset(kind for row in rows if (kind := plain(row.kind))))

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from heapq import nlargest
 from typing import Any, Final
 
 from campaigns.broadcasts import mute
@@ -53,6 +54,8 @@ _ADDRESSED: Final = re.compile(r"(?:[那这]一?[家个边]|店里?|商家|店�
 NO_MARKUP: Final = str.maketrans("<>\n", "〈〉 ")
 NAMED_AT_LEAST: Final = 2
 """Characters of a name that is looked for among all shops."""
+MOST_COMPARED: Final = 50
+"""Of many alike names those that share the most characters with what was said are compared with it."""
 
 
 class By(StrEnum):
@@ -130,6 +133,8 @@ class Shops:
     kinds: frozenset[str] = frozenset()
     """What they are, in plain spelling."""
     _spelt: Mapping[str, tuple[int, ...]] = field(init=False, repr=False, compare=False)
+    _characters: Mapping[str, frozenset[str]] = field(init=False, repr=False, compare=False)
+    """Of each name in plain spelling."""
 
     def __post_init__(self) -> None:
         spelt: dict[str, tuple[int, ...]] = {}
@@ -138,6 +143,7 @@ class Shops:
             if len(own) >= NAMED_AT_LEAST:
                 spelt[own] = (*spelt.get(own, ()), merchant_id)
         object.__setattr__(self, "_spelt", spelt)
+        object.__setattr__(self, "_characters", {own: frozenset(own) for own in spelt})
 
     def has(self, merchant_id: int | None) -> bool:
         return merchant_id in self.names
@@ -163,11 +169,14 @@ class Shops:
         """The one whose name is nearly what was said, if just one is."""
         if not NAMED_AT_LEAST < len(said) <= NAME_SHOWN:
             return None
-        numbered = [
-            (number, self.shop(ids[0]))
-            for number, (own, ids) in enumerate(self._spelt.items())
-            if abs(len(own) - len(said)) <= 1 and len(set(own) & set(said)) >= mute.ALIKE * len(set(own))
-        ]
+        characters = frozenset(said)
+        shared = {
+            own: many
+            for own, others in self._characters.items()
+            if abs(len(own) - len(said)) <= 1 and (many := len(characters & others)) >= mute.ALIKE * len(others)
+        }
+        likely = nlargest(MOST_COMPARED, shared, key=shared.__getitem__)
+        numbered = [(number, self.shop(self._spelt[own][0])) for number, own in enumerate(likely)]
         meant, is_sure = mute.shops_meant(said, numbered)
         return meant[0][1] if is_sure and len(meant) == 1 else None
 

@@ -629,9 +629,11 @@ def _write_window(event: Event, known: Known, outcome: Outcome, *, inbox_id: int
 
 
 def _conversation(known: Known, outcome: Outcome) -> int | None:
-    """Whose it is after the event: of whom somebody has just chosen, if they have."""
+    """Whose it is after the event: of whom somebody has just chosen, if they have; nobody's where that is no shop any
+    more."""
     choice = outcome.answer.choice
-    return known.merchant_id if choice is None else choice.merchant_id
+    merchant_id = known.merchant_id if choice is None else choice.merchant_id
+    return merchant_id if known.book.shops.has(merchant_id) else None
 
 
 def _greets(event: Event, known: Known, outcome: Outcome) -> int | None:

@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from bot import benefits, effects, lookups, staff_links, store, wishes
 from bot.answering import Answered
 from bot.benefits import Asked
-from bot.book import Book, Keeper
+from bot.book import EMPTY, Book, Keeper
 from bot.context import Asks, Question
 from bot.effects import Effects, Known, Outcome, Step
 from bot.events import Event
@@ -185,6 +185,7 @@ class Inbox:
         return store.glimpse(
             connection,
             self.account.id,
+            book_read=self._books.number,
             keys={a.event.dedupe_key: month_of(a.event.occurred_at) for a in arrivals},
             follower_ids=[a.follower.id for a in arrivals if a.follower and a.fact],
             scans={(scene, a.event.occurred_at) for a in arrivals if (scene := effects.scene_of(a.event)) is not None},
@@ -228,7 +229,9 @@ class Inbox:
         seen: store.Glimpse,
         source: EpisodeSource,
     ) -> None:
-        book = self._books.at(session, self.account.id, seen.book_version)
+        book = EMPTY
+        if source is EpisodeSource.EVENT:
+            book = self._books.at(session, self.account.id, seen.book_number, seen.book_pages)
         known = self._know(connection, arrivals, seen, book)
         changes = store.no_changes()
         if told_again := sum(_retold(one) for one in known):

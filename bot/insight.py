@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from bot import answering
 from bot.callbacks import BOUNDS_MS, CallbackFailure, CallbackMinute
 from campaigns.broadcasts.spelling import plain
 from core.clock import SHANGHAI, month_of
@@ -160,13 +161,17 @@ class Questions:
 
 
 def unanswered(session: Session, *, since: datetime, merchant_id: int | None = None, limit: int = 100) -> Questions:
-    """Questions that got nothing but the helpful line, put together by what remains of them without spelling."""
+    """Questions that got nothing but the helpful line, put together by what remains of them without spelling.
+
+    What waited until its writer chose a shop has been passed on to it, and is no such question.
+    """
     rows = session.execute(
         text("""
-            SELECT body ->> 'Content', event_at, merchant_id FROM inbox_event
+            SELECT body ->> 'Content', event_at, merchant_id FROM inbox_event e
             WHERE answered_by = 'line' AND kind = 'text' AND event_at >= :since AND month >= :month
               AND body ->> 'Content' IS NOT NULL
               AND (CAST(:merchant_id AS bigint) IS NULL OR merchant_id = :merchant_id)
+              AND NOT EXISTS (SELECT 1 FROM talk_message m WHERE m.inbox_id = e.id AND m.direction = 'in')
             ORDER BY event_at DESC LIMIT :most"""),
         {"since": since, "month": month_of(since), "merchant_id": merchant_id, "most": MOST_READ},
     ).all()
@@ -174,7 +179,7 @@ def unanswered(session: Session, *, since: datetime, merchant_id: int | None = N
     for content, at, whose in rows:
         # What is nothing but punctuation or pictures stands for itself.
         spelling = plain(content) or content.strip()
-        if not spelling:
+        if not spelling or answering.asks_nothing(content):
             continue
         group = groups.setdefault(spelling, Question(spelling, content.strip(), at))
         group.times += 1

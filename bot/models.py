@@ -121,12 +121,13 @@ class PendingQuestion(Base):
 
 
 class AnswerBook(Base):
-    """A number that rises with every change of what answers are made of: rules, desks, whom one can talk to."""
+    """Which page of what answers are made of changed when: numbers rise in the order of the commits."""
 
     __tablename__ = "answer_book"
 
-    account_id: Mapped[int] = mapped_column(ForeignKey(ACCOUNT_FK), primary_key=True, autoincrement=False)
-    version: Mapped[int] = mapped_column(BigInteger, server_default=text("1"))
+    page: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    """A merchant's rules and desk by its id; 0: whom one can talk to, and the platform's rules."""
+    number: Mapped[int] = mapped_column(BigInteger, unique=True)
 
 
 class DeadLetter(Base):

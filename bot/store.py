@@ -298,7 +298,8 @@ _IDS = """
     SELECT ARRAY(SELECT nextval('inbox_event_id_seq') FROM generate_series(1, %(inbox)s)),
            ARRAY(SELECT nextval('follow_episode_id_seq') FROM generate_series(1, %(history)s)),
            ARRAY(SELECT nextval('attribution_id_seq') FROM generate_series(1, %(history)s)),
-           (SELECT version FROM answer_book WHERE account_id = %(account)s)"""
+           (SELECT max(number) FROM answer_book),
+           ARRAY(SELECT page FROM answer_book WHERE number > %(read)s)"""
 
 _WAITING = """
     SELECT id, follower_id, event_at, body->>'Content' FROM inbox_event
@@ -332,7 +333,10 @@ class Glimpse:
     """What each of them was asked last."""
     talks: dict[tuple[int, int], TalkSeen]
     """Their talks of the last days, by follower and merchant."""
-    book_version: int
+    book_number: int
+    """How often anything of what answers are made of has changed."""
+    book_pages: list[int]
+    """The pages of it that did since this process read it."""
     posts: dict[int, list[Post]]
     """Where each follower who scanned something works or has worked."""
     trials: dict[str, list[StoredTrial]]
@@ -367,6 +371,7 @@ def glimpse(
     connection: Driver,
     account_id: int,
     *,
+    book_read: int,
     keys: Mapping[str, date],
     follower_ids: Sequence[int],
     scans: Collection[tuple[str, datetime]],
@@ -378,7 +383,8 @@ def glimpse(
     keywords: Collection[str] = (),
     callers: Mapping[int, datetime] = NOBODY,
 ) -> Glimpse:
-    """Read what a batch needs in one round trip. `keys` maps dedupe keys to the month the event belongs to.
+    """Read what a batch needs in one round trip. `keys` maps dedupe keys to the month the event belongs to;
+    `book_read` is the number up to which this process has read the book of answers.
 
     `scanners` scanned something; `staff_scenes` are those of staff codes; writers of numbers wrote two digits;
     `writers` wrote or tapped what somebody answers; `keywords` may be those of coupons; `callers` did what opens a
@@ -404,7 +410,7 @@ def glimpse(
         talks = _read_talks(connection, callers) if callers else None
         templates = connection.execute(_KEYWORDS, {"keywords": list(keywords)}) if keywords else None
         hellos = connection.execute(_HELLOS, {"ids": list(callers)}) if callers else None
-        ids = connection.execute(_IDS, {"inbox": len(keys), "history": len(keys), "account": account_id})
+        ids = connection.execute(_IDS, {"inbox": len(keys), "history": len(keys), "read": book_read})
     spoken_to = contexts.fetchall() if contexts else []
     reserved = ids.fetchone()
     assert reserved is not None  # noqa: S101
@@ -416,7 +422,8 @@ def glimpse(
         contexts={row[0]: Context(row[1], row[2]) for row in spoken_to if row[3]},
         questions={row[0]: _question(row[4:]) for row in spoken_to if row[4] is not None},
         talks=intake.seen(talks or ()),
-        book_version=reserved[3] or 0,
+        book_number=reserved[3] or 0,
+        book_pages=reserved[4],
         posts=_grouped((row[0], Post(*row[1:])) for row in posts or ()),
         trials=_grouped((row[0], StoredTrial(*row[1:])) for row in trials or ()),
         links=[_link(row) for row in links or ()],
@@ -542,7 +549,7 @@ def told_facts(connection: Driver, follower_ids: Sequence[int], sign_kinds: Sequ
 
 def reserve_more(connection: Driver, ids: Ids, history: int) -> None:
     """Add as many ids of episodes and attributions as a history that is told again may need."""
-    row = connection.execute(_IDS, {"inbox": 0, "history": history, "account": None}).fetchone()
+    row = connection.execute(_IDS, {"inbox": 0, "history": history, "read": None}).fetchone()
     assert row is not None  # noqa: S101
     more = _reserved(row)
     ids.episodes += more.episodes
@@ -550,7 +557,7 @@ def reserve_more(connection: Driver, ids: Ids, history: int) -> None:
 
 
 def _reserved(row: tuple[Any, ...]) -> Ids:
-    inbox, episodes, attributions, _ = row
+    inbox, episodes, attributions, *_ = row
     # Of two events of a batch the one that came first gets the smaller number.
     return Ids(inbox[::-1], episodes, attributions)
 

@@ -54,3 +54,10 @@ def append_only(table: str, *, except_columns: tuple[str, ...] = ()) -> None:
     op.execute(f"""
         CREATE TRIGGER {table}_append_only BEFORE UPDATE OR DELETE ON {table}
         FOR EACH ROW EXECUTE FUNCTION {table}_is_append_only()""")
+
+
+def turn_the_page(table: str, when: str = "INSERT OR UPDATE OR DELETE") -> None:
+    """Say at commit that the page of the book of answers on which a changed row stands is another one."""
+    op.execute(f"""
+        CREATE CONSTRAINT TRIGGER {table}_is_in_the_book AFTER {when} ON {table}
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION page_has_changed()""")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Final
 
 from sqlalchemy.orm import Session
@@ -16,13 +16,15 @@ from wechat.replies import Reply
 _IN_FORCE: Final = """
     SELECT r.id, r.merchant_id, r.name, r.priority, r.hours, v.patterns, v.occasions, v.answers, v.hands_over
     FROM reply_rule r JOIN reply_rule_version v ON v.rule_id = r.id AND v.review = 'approved'
-    WHERE r.account_id = %(account)s AND (r.merchant_id IS NULL OR r.merchant_id = ANY(%(merchants)s))
+    WHERE r.account_id = %(account)s
+      AND (r.merchant_id = ANY(%(merchants)s) OR (r.merchant_id IS NULL AND %(platforms)s))
       AND r.is_on AND r.deleted_at IS NULL
     ORDER BY r.id"""
 _ANSWERS: Final = """
     SELECT r.merchant_id, v.answers
     FROM reply_rule r JOIN reply_rule_version v ON v.rule_id = r.id AND v.review = 'approved'
-    WHERE r.id = %(id)s AND r.is_on AND r.deleted_at IS NULL"""
+    LEFT JOIN merchant m ON m.id = r.merchant_id
+    WHERE r.id = %(id)s AND r.is_on AND r.deleted_at IS NULL AND (r.merchant_id IS NULL OR m.state = 'active')"""
 _PICTURES: Final = "SELECT merchant_id, id, media_id, wechat_url FROM picture WHERE id = ANY(%(ids)s)"
 
 _Stored = list[dict[str, Any]]
@@ -30,14 +32,17 @@ _Pictures = dict[int | None, dict[int, Uploaded]]
 
 
 def load(
-    connection: Session | store.Driver, account_id: int, merchant_ids: Iterable[int]
+    connection: Session | store.Driver, account_id: int, owners: Collection[int | None]
 ) -> dict[int | None, tuple[Rule, ...]]:
-    """The rules in force: the platform's under None, and those of each of these merchants, who may have none."""
+    """The rules in force of each of these, who may have none: merchants, and (None) the platform."""
+    if not owners:
+        return {}
     driver = _driver(connection)
-    wanted = sorted(set(merchant_ids))
-    rows = driver.execute(_IN_FORCE, {"account": account_id, "merchants": wanted}).fetchall()
+    merchants = sorted(owner for owner in owners if owner is not None)
+    given = {"account": account_id, "merchants": merchants, "platforms": None in owners}
+    rows = driver.execute(_IN_FORCE, given).fetchall()
     pictures = _pictures(driver, (row[7] for row in rows))
-    found: dict[int | None, list[Rule]] = {None: [], **{merchant_id: [] for merchant_id in wanted}}
+    found: dict[int | None, list[Rule]] = {owner: [] for owner in owners}
     for id_, merchant_id, name, priority, hours, patterns, occasions, answers, hands_over in rows:
         rule = Rule(
             id_,
@@ -55,7 +60,8 @@ def load(
 
 
 def answer_at(connection: Session | store.Driver, rule_id: int, position: int) -> Reply | None:
-    """One answer of a rule in force; None where its author or the operator has taken it back meanwhile."""
+    """One answer of a rule in force; None where its author or the operator has taken it back meanwhile, or the shop is
+    suspended."""
     driver = _driver(connection)
     row = driver.execute(_ANSWERS, {"id": rule_id}).fetchone()
     if row is None or position >= len(row[1]):

@@ -167,7 +167,7 @@ class _Compiled:
     __slots__ = ("_exact", "_held", "_wild", "_wildcards")
 
     def __init__(self, patterns: Sequence[Pattern]) -> None:
-        found = [Found(one, one.spelled) for one in patterns if one.says_something]
+        found = [Found(one, spelled) for one in patterns if (spelled := one.spelled).strip("*?")]
         found.sort(key=lambda one: -len(one.spelled))
 
         def of(mode: Mode) -> list[Found]:

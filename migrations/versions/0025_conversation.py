@@ -1,11 +1,11 @@
-"""The conversation: whom an owner talks to, the question that was put to them, who answered each event, and the number
-that changes whenever what answers are made of does."""
+"""The conversation: whom an owner talks to, the question that was put to them, who answered each event, and which page
+of what answers are made of changed when."""
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-from migrations.tenancy import FAN, PLATFORM, allow, protect
+from migrations.tenancy import FAN, PLATFORM, allow, protect, turn_the_page
 
 revision = "0025"
 down_revision = "0024"
@@ -57,12 +57,10 @@ def upgrade() -> None:
     op.create_index("ix_pending_question_expires_at", "pending_question", ["expires_at"], unique=False)
     op.create_table(
         "answer_book",
-        sa.Column("account_id", sa.SmallInteger(), autoincrement=False, nullable=False),
-        sa.Column("version", sa.BigInteger(), server_default=sa.text("1"), nullable=False),
-        sa.ForeignKeyConstraint(
-            ["account_id"], ["official_account.id"], name=op.f("fk_answer_book_account_id_official_account")
-        ),
-        sa.PrimaryKeyConstraint("account_id", name=op.f("pk_answer_book")),
+        sa.Column("page", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("page", name=op.f("pk_answer_book")),
+        sa.UniqueConstraint("number", name=op.f("uq_answer_book_number")),
     )
     for column, kind in (("answered_by", sa.Text()), ("rule_id", sa.BigInteger()), ("merchant_id", sa.BigInteger())):
         op.add_column("inbox_event", sa.Column(column, kind, nullable=True))
@@ -90,17 +88,31 @@ def close_to_others() -> None:
 
 
 def keep_the_book() -> None:
-    """The number rises in the transaction that changes something: whoever reads it has what it stands for."""
+    """Whoever holds a copy of what answers are made of learns which of its pages changed: a merchant's own, or the one
+    of all (0).
+
+    Pages are numbered when their transaction commits, one transaction at a time. So numbers are in the order of the
+    commits: who has seen one has seen all smaller ones, and asks for the larger ones. And because this lock is the last
+    thing that a transaction waits for, whatever it holds, nobody waits for another in a circle, and a long import keeps
+    nobody from saving.
+    """
     op.execute(f"GRANT SELECT ON answer_book TO {PLATFORM}")
     op.execute("""
-        CREATE FUNCTION bump_answer_book() RETURNS trigger
+        CREATE FUNCTION page_has_changed() RETURNS trigger
         LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+        DECLARE
+            whose bigint := 0;
         BEGIN
-            INSERT INTO answer_book (account_id) SELECT id FROM official_account ORDER BY id
-            ON CONFLICT (account_id) DO UPDATE SET version = answer_book.version + 1;
+            IF TG_TABLE_NAME <> 'merchant' THEN
+                whose := coalesce(NEW.merchant_id, OLD.merchant_id, 0);
+            END IF;
+            -- Of two hundred rules of one file the first has numbered the page.
+            IF NOT EXISTS (SELECT 1 FROM answer_book WHERE page = whose AND xmin = pg_current_xact_id()::xid) THEN
+                LOCK TABLE answer_book IN SHARE ROW EXCLUSIVE MODE;
+                INSERT INTO answer_book (page, number) SELECT whose, coalesce(max(number), 0) + 1 FROM answer_book
+                ON CONFLICT (page) DO UPDATE SET number = excluded.number;
+            END IF;
             RETURN NULL;
         END $$""")
-    # Whom one can talk to is in the book, too.
-    op.execute("""
-        CREATE TRIGGER merchant_is_in_the_book AFTER INSERT OR DELETE OR UPDATE OF name, kind, state, community_id ON merchant
-        FOR EACH STATEMENT EXECUTE FUNCTION bump_answer_book()""")
+    # Whom one can talk to is on everybody's page.
+    turn_the_page("merchant", "INSERT OR DELETE OR UPDATE OF name, kind, state")

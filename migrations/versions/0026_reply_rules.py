@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-from migrations.tenancy import MERCHANT, TENANT, allow, protect
+from migrations.tenancy import MERCHANT, TENANT, allow, protect, turn_the_page
 
 revision = "0026"
 down_revision = "0025"
@@ -123,30 +123,9 @@ def follow_rules() -> None:
 
 def keep_the_book() -> None:
     """Whoever holds the rules in force learns of every change, also of a picture that has arrived at the platform."""
-    # The functions that raise the number run as the owner of the schema, who would find nothing otherwise.
-    for table in ("official_account", "reply_rule_version"):
-        op.execute(f"CREATE POLICY {table}_owner ON {table} FOR SELECT TO CURRENT_USER USING (true)")
     for table in ("reply_rule", "reply_rule_version"):
-        op.execute(f"""
-            CREATE TRIGGER {table}_is_in_the_book AFTER INSERT OR UPDATE OR DELETE ON {table}
-            FOR EACH STATEMENT EXECUTE FUNCTION bump_answer_book()""")
-    # Of all pictures only those that an answer shows are in the book; a chat's pictures are not.
-    op.execute("""
-        CREATE FUNCTION picture_has_arrived() RETURNS trigger
-        LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
-        BEGIN
-            IF EXISTS (SELECT 1 FROM reply_rule_version v
-                       WHERE v.merchant_id IS NOT DISTINCT FROM NEW.merchant_id AND v.review = 'approved'
-                         AND v.answers @> jsonb_build_array(jsonb_build_object('picture_id', NEW.id))) THEN
-                INSERT INTO answer_book (account_id) SELECT id FROM official_account ORDER BY id
-                ON CONFLICT (account_id) DO UPDATE SET version = answer_book.version + 1;
-            END IF;
-            RETURN NULL;
-        END $$""")
-    op.execute("""
-        CREATE TRIGGER picture_is_in_the_book AFTER UPDATE OF media_id, wechat_url ON picture
-        FOR EACH ROW WHEN (OLD.media_id IS DISTINCT FROM NEW.media_id OR OLD.wechat_url IS DISTINCT FROM NEW.wechat_url)
-        EXECUTE FUNCTION picture_has_arrived()""")
+        turn_the_page(table)
+    turn_the_page("picture", "UPDATE OF media_id, wechat_url")
 
 
 def count_answers() -> None:

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-from migrations.tenancy import MERCHANT, TENANT, allow, protect
+from migrations.tenancy import MERCHANT, TENANT, allow, protect, turn_the_page
 
 revision = "0027"
 down_revision = "0026"
@@ -368,11 +368,9 @@ def guard() -> None:
 
 
 def keep_the_book() -> None:
-    """What the account says for a merchant has changed: every process is to read it anew."""
+    """What the account says for a merchant is on its page of the book of answers."""
     for table in ("talk_desk", "desk_words"):
-        op.execute(f"""
-            CREATE TRIGGER {table}_is_in_the_book AFTER INSERT OR UPDATE OR DELETE ON {table}
-            FOR EACH STATEMENT EXECUTE FUNCTION bump_answer_book()""")
+        turn_the_page(table)
 
 
 def close_to_others() -> None:

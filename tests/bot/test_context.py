@@ -1,6 +1,7 @@
 """Whom an owner talks to: set by a scan, a name, a number or a tap, kept, and asked for once."""
 
 from datetime import datetime, timedelta
+from difflib import SequenceMatcher
 from itertools import permutations
 
 import pytest
@@ -10,6 +11,7 @@ from bot.context import By, Question, Shops
 from bot.erasers import ERASE, erase_follower
 from bot.inbox import Inbox
 from bot.retention import FORGET, forget_old, owe
+from campaigns.broadcasts import mute
 from campaigns.broadcasts.mute import Shop
 from campaigns.broadcasts.spelling import plain
 from core import jobs, outbox
@@ -129,6 +131,22 @@ def test_a_name_that_is_nearly_right_is_found_and_markup_is_none() -> None:
     assert SHOPS.nearest("有什么水果") is None
     assert context.shown('<a href="x">店</a>\n') == '〈a href="x"〉店〈/a〉 '
     assert len(context.shown("长" * 100)) == context.NAME_SHOWN
+
+
+def test_among_two_thousand_alike_names_few_are_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = {number: f"小区水果店{number}号" for number in range(1, 2_001)} | {9_001: "王记茶馆"}
+    shops, compared = Shops(names), list[str]()
+
+    def alike(junk: None, said: str, name: str, *, autojunk: bool) -> SequenceMatcher[str]:
+        compared.append(name)
+        return SequenceMatcher(junk, said, name, autojunk=autojunk)
+
+    monkeypatch.setattr(mute, "SequenceMatcher", alike)
+    assert shops.nearest("小区水果店一七号") is None
+    assert 0 < len(compared) <= context.MOST_COMPARED
+    compared.clear()
+    assert shops.nearest("王计茶馆") == shops.shop(9_001)
+    assert compared == ["王记茶馆"]
 
 
 # ---- Stories ---------------------------------------------------------------------------------------------------------
@@ -344,6 +362,26 @@ def test_a_shop_that_is_suspended_is_nobody_to_talk_to(
     assert ann.says("李家茶馆") == ""
     assert Person(other, ann.openid, ann.now).says("找 李家茶馆") == ""
     assert [shop for shop, *_ in ann.heard] == ["王记水果"] * 3
+
+
+def test_no_window_is_opened_for_a_shop_that_is_suspended(
+    runtime: Runtime, street: Neighbourhood, inbox: Inbox, tea: Code
+) -> None:
+    ann = fan(inbox, street, tea)
+    ann.scans(tea)
+
+    def opened() -> list[int | None]:
+        """Whose windows a word, a tap and a scan open."""
+        ann.says("几点关门")
+        ann.taps("hours")
+        ann.scans(tea)
+        newest = rows(runtime, "SELECT merchant_id FROM message_window ORDER BY inbox_id DESC LIMIT 3")
+        return [merchant_id for (merchant_id,) in newest]
+
+    assert opened() == [tea.merchant_id] * 3
+    with runtime.transaction(Role.PLATFORM) as session:
+        codes.suspend_merchant(session, merchant_id=tea.merchant_id, now=ann.now)
+    assert opened() == [None] * 3
 
 
 def test_a_batch_decides_for_each_of_its_people(street: Neighbourhood, inbox: Inbox, fruit: Code, tea: Code) -> None:

@@ -15,6 +15,7 @@ from bot.models import InboxEvent
 from core.clock import SHANGHAI
 from core.database import Role
 from core.runtime import Runtime
+from tests.bot.chat import fan
 from tests.community import Neighbourhood, new_openid, subscribed, wrote
 from tests.conftest import set_to_noon
 
@@ -96,6 +97,28 @@ def test_questions_nobody_could_answer_are_grouped_by_wording(runtime: Runtime) 
     assert [one.example for one in month.groups][-1] == "很久以前"
     assert [(one.example, one.times) for one in theirs.groups] == [("几点关门？", 1)]
     assert (shares["line"], shares["word"]) == (6, 1)
+
+
+def test_small_talk_and_what_a_shop_heard_in_the_end_are_no_unanswered_questions(
+    runtime: Runtime, street: Neighbourhood, inbox: Inbox
+) -> None:
+    tea, noodles = street.code(street.merchant("李家茶馆")), street.code(street.merchant("张记面馆"))
+    ann, ben = fan(inbox, street, tea, noodles), fan(inbox, street)
+    for words in ("谢谢", "你好！", "Hello", "楼下的路灯坏了"):
+        ben.says(words)
+    ann.says("几点关门")
+    ann.says("能停车吗")
+    since = street.now - timedelta(days=1)
+
+    def found() -> dict[str, int]:
+        with runtime.transaction(Role.PLATFORM) as session:
+            return {one.example: one.times for one in insight.unanswered(session, since=since).groups}
+
+    assert (ann.answered_by[-2:], ben.answered_by[-4:]) == (["asked", "line"], ["line"] * 4)
+    assert found() == {"楼下的路灯坏了": 1, "能停车吗": 1}
+    ann.says("1")
+    assert [said for _, said, _ in ann.heard] == ["几点关门", "能停车吗"]
+    assert found() == {"楼下的路灯坏了": 1}
 
 
 RULE = """

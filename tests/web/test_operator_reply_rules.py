@@ -41,7 +41,7 @@ def account_id(runtime: Runtime) -> int:
 def in_force(runtime: Runtime, merchant_id: int | None) -> list[str]:
     account = account_id(runtime)
     with runtime.transaction(Role.PLATFORM) as session:
-        rules = book.load(session, account, [] if merchant_id is None else [merchant_id])[merchant_id]
+        rules = book.load(session, account, [merchant_id])[merchant_id]
     return [rule.name for rule in rules]
 
 

@@ -15,6 +15,7 @@ from bot.rules.models import ReplyRule, ReplyRuleVersion
 from core.database import Role
 from core.outbox import Task
 from core.runtime import Runtime
+from qrcodes import codes
 from tests.bot.test_follow_ups import accepted, arrive, states, used
 from tests.community import Code, Neighbourhood
 from tests.conftest import Sandbox
@@ -64,7 +65,7 @@ def test_rules_in_force_come_by_whose_they_are(street: Neighbourhood) -> None:
         keep(session, tea, review="pending")
         keep(session, tea, is_on=False)
         keep(session, tea, deleted_at=street.now)
-        found = book.load(session, account_id, [tea])
+        found = book.load(session, account_id, [tea, None])
         assert {owner: [one.id for one in rules] for owner, rules in found.items()} == {None: [everybodys], tea: [ours]}
         assert found[tea][0].answers == (TextReply("东门"),)
         both = book.load(session, account_id, [tea, noodles])
@@ -116,6 +117,17 @@ def test_what_its_author_has_taken_back_meanwhile_is_not_sent(
     openid = arrive(connected, inbox, sandbox, tea)
     with connected.transaction(Role.PLATFORM) as session:
         rule_id = keep(session, tea.merchant_id, says=("东门", "直走到底"), is_on=False)
+    follow_ups.send_follow_up(connected, owe(connected, rule_id))
+    assert (accepted(sandbox, openid), states(connected), used(connected)) == ([], ["skipped"], 0)
+
+
+def test_of_a_shop_that_was_suspended_meanwhile_nothing_more_is_sent(
+    connected: Runtime, tea: Code, inbox: Inbox, sandbox: Sandbox
+) -> None:
+    openid = arrive(connected, inbox, sandbox, tea)
+    with connected.transaction(Role.PLATFORM) as session:
+        rule_id = keep(session, tea.merchant_id, says=("东门", "直走到底"))
+        codes.suspend_merchant(session, merchant_id=tea.merchant_id, now=connected.now())
     follow_ups.send_follow_up(connected, owe(connected, rule_id))
     assert (accepted(sandbox, openid), states(connected), used(connected)) == ([], ["skipped"], 0)
 
