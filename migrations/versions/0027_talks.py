@@ -190,7 +190,6 @@ def make_tables() -> None:
         sa.Column("direction", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("content", sa.Text(), nullable=True),
-        sa.Column("picture_id", sa.BigInteger(), nullable=True),
         sa.Column("template_id", sa.BigInteger(), nullable=True),
         sa.Column("staff_id", sa.BigInteger(), nullable=True),
         sa.Column("by", sa.Text(), server_default="", nullable=False),
@@ -221,11 +220,6 @@ def make_tables() -> None:
         sa.CheckConstraint(
             "state IN ('planned', 'waiting', 'refused', 'skipped') OR state IS NULL OR window_id IS NOT NULL",
             name=op.f("ck_talk_message_window"),
-        ),
-        sa.ForeignKeyConstraint(
-            ["merchant_id", "picture_id"],
-            ["picture.merchant_id", "picture.id"],
-            name=op.f("fk_talk_message_merchant_id_picture_id_picture"),
         ),
         sa.ForeignKeyConstraint(
             ["merchant_id", "talk_id"],
@@ -395,10 +389,14 @@ def close_to_others() -> None:
     by_us = "EXISTS (SELECT 1 FROM staff WHERE staff.id = staff_id)"
     allow("talk_message", MERCHANT, "INSERT",
           f"{own} AND {by_us} AND (direction = 'note' OR (direction = 'out' AND state = 'planned'))",
-          columns="merchant_id, talk_id, direction, kind, content, picture_id, template_id, staff_id, state, at")  # fmt: skip
+          columns="merchant_id, talk_id, direction, kind, content, template_id, staff_id, state, at")  # fmt: skip
     allow("talk_message", MERCHANT, "UPDATE", own, columns="state, why")
     is_my_message = "EXISTS (SELECT 1 FROM talk_message m WHERE m.id = message_id AND m.talk_id = talk_gram.talk_id)"
     allow("talk_gram", MERCHANT, "INSERT", f"{own} AND {is_my_message}")
+    is_my_answer = ("EXISTS (SELECT 1 FROM talk_message m WHERE m.id = message_id AND m.direction = 'out'"
+                    " AND m.kind = 'image' AND m.state = 'planned')")  # fmt: skip
+    allow("talk_media", MERCHANT, "INSERT", f"{own} AND {is_my_answer}",
+          columns="message_id, merchant_id, state, mime, content")  # fmt: skip
     allow("enquiry", MERCHANT, "UPDATE", own,
           columns="first_answer_at, first_answer_by, closed_at, closed_by, closed_by_staff")  # fmt: skip
     allow("talk_desk", MERCHANT, "INSERT, UPDATE", own)
