@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-from migrations.tenancy import MERCHANT, TENANT, allow, protect
+from migrations.tenancy import FAN, MERCHANT, TENANT, allow, protect
 
 revision = "0027"
 down_revision = "0026"
@@ -17,6 +17,7 @@ ANSWER_STEPS = """
     ('calling', 'sent'), ('calling', 'refused'), ('calling', 'unknown'), ('calling', 'planned'),
     ('calling', 'waiting'), ('unknown', 'sent'), ('unknown', 'refused')"""
 STAFF_STEPS = "('planned', 'skipped'), ('waiting', 'skipped')"
+OWNER = "app_follower_id()"
 NOTICE_KINDS = "'approved', 'refused', 'expiring', 'first_fan'"
 
 
@@ -402,3 +403,18 @@ def close_to_others() -> None:
     allow("talk_desk", MERCHANT, "INSERT, UPDATE", own)
     allow("desk_words", MERCHANT, "INSERT", own, columns="merchant_id, kind, text")
     allow("desk_words", MERCHANT, "UPDATE", own, columns="review", result=f"{own} AND review = 'withdrawn'")
+    show_people_their_own()
+
+
+def show_people_their_own() -> None:
+    """A person sees what they and a merchant have said to each other: no notes about them, and no answer that has not
+    gone out, which its writer can still take back."""
+    allow("talk", FAN, "SELECT", f"follower_id = {OWNER}", columns="id, merchant_id, follower_id")
+    mine = "talk_id IN (SELECT id FROM talk)"
+    was_said = "direction IN ('in', 'auto') OR direction = 'out' AND state IN ('calling', 'sent', 'unknown')"
+    allow("talk_message", FAN, "SELECT", f"{mine} AND ({was_said})",
+          columns="id, merchant_id, talk_id, direction, kind, content, at")  # fmt: skip
+    allow("talk_media", FAN, "SELECT", "EXISTS (SELECT 1 FROM talk_message m WHERE m.id = message_id)",
+          columns="message_id, merchant_id, state")  # fmt: skip
+    allow("enquiry", FAN, "SELECT", mine,
+          columns="id, merchant_id, talk_id, opened_at, closed_at, asked_at, satisfaction, rated_at")  # fmt: skip

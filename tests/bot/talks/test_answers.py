@@ -260,7 +260,7 @@ def test_a_picture_that_the_platform_refuses_says_so_and_holds_up_nothing(
 
 @pytest.mark.parametrize("deed", [{"errcode": 45011}, {"errcode": -1}, {"html": True}, {"lost_reply": True}])
 def test_a_picture_without_an_answer_is_brought_again_and_sent_once(
-    shop: Shop, sandbox: Sandbox, deed: dict[str, int | bool]
+    shop: Shop, sandbox: Sandbox, deed: dict[str, Any]
 ) -> None:
     ann, talk_id = writer(shop, sandbox)
     write(shop, talk_id, photo())
@@ -423,7 +423,7 @@ def test_the_clock_says_until_when_and_how_often(shop: Shop, sandbox: Sandbox) -
     ],
 )
 def test_every_answer_of_the_platform_ends_it_for_good(
-    shop: Shop, sandbox: Sandbox, deed: dict[str, int | bool], became: tuple[str, str], errcode: int | None
+    shop: Shop, sandbox: Sandbox, deed: dict[str, Any], became: tuple[str, str], errcode: int | None
 ) -> None:
     ann, talk_id = writer(shop, sandbox)
     write(shop, talk_id, "第一句")
