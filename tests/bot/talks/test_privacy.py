@@ -17,6 +17,7 @@ from bot.inbox import Inbox
 from bot.talks import answers, media, reading, tending
 from bot.talks.intake import FETCH
 from bot.talks.models import Kind
+from core import checks
 from core.database import Role, rows_changed
 from core.errors import NotFound
 from core.outbox import Task, TryLater
@@ -255,6 +256,20 @@ def test_an_erasure_leaves_no_word_of_a_talk(shop: Shop) -> None:
     assert shop.talk(talk_id).preview is None
     assert set(shop.states(talk_id)) == {"refused"}
     assert len(shop.enquiries(talk_id)) == 1, "that it was asked and answered stays"
+
+
+def test_a_picture_that_outlived_its_person_is_seen_by_the_check(shop: Shop) -> None:
+    ann, _ = fill(shop)
+    erasers.forget_now(shop.runtime, ann)
+    with shop.runtime.transaction(Role.PLATFORM) as session:
+        session.execute(
+            text("""
+                UPDATE talk_media d SET state = 'kept', content = 'x' FROM talk_message m
+                WHERE m.id = d.message_id AND m.direction = 'out'""")
+        )
+        found = [one.name for one in checks.run(session) if one.rows]
+        session.rollback()
+    assert found == ["fa02_nothing_left_of_the_erased"]
 
 
 def test_words_and_files_go_after_thirty_days_and_what_still_waits_is_given_up(shop: Shop) -> None:
