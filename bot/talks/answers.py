@@ -149,8 +149,7 @@ def write(
     body = {"talk": talk_id, **_body(answer)}
 
     def work() -> Mapping[str, Any]:
-        if fan.status == "gone" or fan.is_erased:
-            raise FanLeft
+        _refuse_gone(fan)
         kind, content = _content(
             session, answer, fan=fan, cause=f"staff:{staff_id}:{nonce}", hosts=hosts, public_url=public_url, now=now
         )
@@ -161,6 +160,8 @@ def write(
             )  # fmt: skip
         # A coupon holds its person's row: the talk comes after, as everywhere.
         lock(session, merchant_id=merchant_id, talk_id=talk_id)
+        # An erasure that this one waited for has found nothing of it.
+        _refuse_gone(_fan_of(session, merchant_id=merchant_id, talk_id=talk_id))
         message_id = add(
             session,
             {
@@ -220,6 +221,11 @@ def _fan_of(session: Session, *, merchant_id: int, talk_id: int) -> Row[Any]:
     if row is None:
         raise NotFound("没有这个会话。")
     return row
+
+
+def _refuse_gone(fan: Row[Any]) -> None:
+    if fan.status == "gone" or fan.is_erased:
+        raise FanLeft
 
 
 def lock(session: Session, *, merchant_id: int, talk_id: int) -> None:

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
 from bot import erasers, retention, stored
 from bot.inbox import Inbox
@@ -256,6 +257,27 @@ def test_an_erasure_leaves_no_word_of_a_talk(shop: Shop) -> None:
     assert shop.talk(talk_id).preview is None
     assert set(shop.states(talk_id)) == {"refused"}
     assert len(shop.enquiries(talk_id)) == 1, "that it was asked and answered stays"
+
+
+def test_an_answer_that_waited_for_an_erasure_is_not_kept(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    ann = shop.fan()
+    talk_id = shop.said(ann)
+    lock = answers.lock
+
+    def when_they_are_forgotten(session: Session, **whose: int) -> None:
+        erasers.forget_now(shop.runtime, ann)
+        lock(session, **whose)
+
+    monkeypatch.setattr(answers, "lock", when_they_are_forgotten)
+    with (
+        pytest.raises(answers.FanLeft),
+        shop.runtime.transaction(Role.MERCHANT, merchant_id=shop.merchant_id) as session,
+    ):
+        answers.write(
+            session, merchant_id=shop.merchant_id, staff_id=shop.owner, talk_id=talk_id,
+            answer=answers.TextAnswer(CANARY), nonce="late", hosts=frozenset(), public_url="http://x", now=shop.now,
+        )  # fmt: skip
+    assert left_behind(shop) == []
 
 
 def test_a_picture_that_outlived_its_person_is_seen_by_the_check(shop: Shop) -> None:
