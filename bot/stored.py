@@ -37,6 +37,15 @@ _STORED: Final[dict[str, str]] = {
         WHERE follower_id = :me ORDER BY first_touch_at""",
     "shops_tags": f"SELECT {_SHOP}, tag FROM fan_tag t WHERE follower_id = :me ORDER BY merchant_id, tag",
     "chat": "SELECT kind, event_at, body, reply FROM inbox_event t WHERE follower_id = :me ORDER BY id",
+    "conversations": f"""
+        SELECT {_SHOP}, t.direction, t.kind, t.content, t.at,
+               (SELECT d.state FROM talk_media d WHERE d.message_id = t.id) AS file
+        FROM talk JOIN talk_message t ON t.merchant_id = talk.merchant_id AND t.talk_id = talk.id
+        WHERE talk.follower_id = :me ORDER BY t.id""",
+    "how_answers_were": f"""
+        SELECT {_SHOP}, t.opened_at, t.closed_at, t.asked_at, t.satisfaction, t.rated_at
+        FROM talk JOIN enquiry t ON t.merchant_id = talk.merchant_id AND t.talk_id = talk.id
+        WHERE talk.follower_id = :me ORDER BY t.id""",
     "talked_to": f"SELECT {_SHOP}, at, by FROM context_choice t WHERE follower_id = :me ORDER BY inbox_id",
     "asked_whom_they_mean": "SELECT kind, options, asked_at FROM pending_question t WHERE follower_id = :me",
     "wants_no_news_since": "SELECT at FROM opt_out t WHERE follower_id = :me",

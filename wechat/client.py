@@ -341,12 +341,19 @@ class WeChatClient:
         """A picture or voice that somebody sent; the platform has it for three days, and `BadRequest` says not."""
         return Media(*self._calls.file("media/get", {"media_id": media_id}, limits.MEDIA_MAX_BYTES))
 
+    def add_temporary_image(self, content: bytes, filename: str) -> str:
+        """Store a picture for three days; the media id is what `send_image` sends. Not counted as material."""
+        path = "cgi-bin/media/upload"
+        if not content or len(content) > limits.IMAGE_MAX_BYTES:
+            raise BadRequest(path, "a picture has 1 byte to 10 MB")
+        # Bytes, not a file: a file would be sent empty after a token was replaced.
+        return _word(path, self._calls.media.upload("image", (filename, content, _image_type(content))), "media_id")
+
     def add_permanent_image(self, content: bytes, filename: str) -> UploadedImage:
         """Store a picture for good; counts against 100,000."""
         path = "cgi-bin/material/add_material"
         if not content or len(content) > limits.IMAGE_MAX_BYTES:
             raise BadRequest(path, "a picture has 1 byte to 10 MB")
-        # Bytes, not a file: a file would be sent empty after a token was replaced.
         answer = self._calls.material.add("image", (filename, content, _image_type(content)))
         return UploadedImage(_word(path, answer, "media_id"), _word(path, answer, "url"))
 

@@ -19,7 +19,7 @@ from typing import Any, Final, assert_never
 from sqlalchemy import Row, text
 from sqlalchemy.orm import Session
 
-from bot.talks import enquiries, intake
+from bot.talks import enquiries, intake, media
 from bot.talks.grams import grams
 from bot.talks.models import AnswerState, Kind, Why
 from campaigns.coupons import giving
@@ -31,10 +31,11 @@ from core.jobs import Handler
 from core.outbox import Task, TryLater
 from core.runtime import Runtime
 from merchants import sensitive_words
+from merchants.pictures import Prepared
 from merchants.wording import clean, refuse_bad_wording
 from wechat import outcome
 from wechat.client import WeChatClient, client_of
-from wechat.errors import WaitAMinute
+from wechat.errors import Refused, WaitAMinute, WeChatError
 from wechat.limits import TEXT_MAX_BYTES
 from wechat.outcome import Outcome
 from wechat.replies import ImageReply, Reply, TextReply
@@ -47,8 +48,8 @@ IN_TURN: Final = timedelta(seconds=1)
 SOON: Final = timedelta(seconds=5)
 CALL_LASTS: Final = timedelta(seconds=60)
 """No call takes longer, a replaced token and its repetition included."""
-PICTURE_TAKES: Final = timedelta(minutes=5)
-"""How long a picture may take to get to the platform."""
+PICTURE_TRIES: Final = 5
+"""How often a picture is brought to a platform that gives no answer, before what comes after it goes out."""
 LINK_BYTES: Final = 400
 """Room for the line with a coupon's link."""
 OWE_AT_ONCE: Final = 500
@@ -79,9 +80,9 @@ class TextAnswer:
 
 @dataclass(frozen=True)
 class PictureAnswer:
-    """A picture of the merchant's own, kept by `merchants.pictures.save`."""
+    """A picture for this fan alone."""
 
-    picture_id: int
+    picture: Prepared
 
 
 @dataclass(frozen=True)
@@ -148,8 +149,7 @@ def write(
     body = {"talk": talk_id, **_body(answer)}
 
     def work() -> Mapping[str, Any]:
-        if fan.status == "gone" or fan.is_erased:
-            raise FanLeft
+        _refuse_gone(fan)
         kind, content = _content(
             session, answer, fan=fan, cause=f"staff:{staff_id}:{nonce}", hosts=hosts, public_url=public_url, now=now
         )
@@ -160,6 +160,8 @@ def write(
             )  # fmt: skip
         # A coupon holds its person's row: the talk comes after, as everywhere.
         lock(session, merchant_id=merchant_id, talk_id=talk_id)
+        # An erasure that this one waited for has found nothing of it.
+        _refuse_gone(_fan_of(session, merchant_id=merchant_id, talk_id=talk_id))
         message_id = add(
             session,
             {
@@ -168,13 +170,14 @@ def write(
                 "direction": "out",
                 "kind": kind,
                 "content": content,
-                "picture_id": answer.picture_id if isinstance(answer, PictureAnswer) else None,
                 "template_id": answer.template_id if isinstance(answer, CouponAnswer) else None,
                 "staff_id": staff_id,
                 "state": AnswerState.PLANNED,
                 "at": now,
             },
         )
+        if isinstance(answer, PictureAnswer):
+            media.keep(session, merchant_id=merchant_id, message_id=message_id, picture=answer.picture)
         _settle(session, merchant_id=merchant_id, talk_id=talk_id, staff_id=staff_id, kind=kind, said=content, now=now)
         owe(session, merchant_id=merchant_id, talk_id=talk_id, message_id=message_id)
         return {"message_id": message_id}
@@ -220,6 +223,11 @@ def _fan_of(session: Session, *, merchant_id: int, talk_id: int) -> Row[Any]:
     return row
 
 
+def _refuse_gone(fan: Row[Any]) -> None:
+    if fan.status == "gone" or fan.is_erased:
+        raise FanLeft
+
+
 def lock(session: Session, *, merchant_id: int, talk_id: int) -> None:
     """Hold a talk first: the next statement then sees what came while this one waited. Another merchant's is missing
     (TN-3)."""
@@ -233,7 +241,7 @@ def _body(answer: Answer) -> dict[str, Any]:
         case TextAnswer():
             return {"text": answer.text}
         case PictureAnswer():
-            return {"picture": answer.picture_id}
+            return {"picture": answer.picture.sha256.hex()}
         case CouponAnswer():
             return {"coupon": answer.template_id, "text": answer.text}
         case _:
@@ -248,12 +256,6 @@ def _content(
         case TextAnswer():
             return Kind.TEXT, checked(session, answer.text, hosts=hosts)
         case PictureAnswer():
-            is_mine = session.execute(
-                text("SELECT 1 FROM picture WHERE id = :id AND merchant_id = app_merchant_id()"),
-                {"id": answer.picture_id},
-            ).scalar()
-            if not is_mine:
-                raise NotFound("没有这张图片。")
             return Kind.IMAGE, None
         case CouponAnswer():
             words = checked(session, answer.text, hosts=hosts, is_required=False, room=LINK_BYTES)
@@ -293,10 +295,9 @@ def add(session: Session, message: dict[str, Any]) -> int:
     message_id = int(
         session.execute(
             text("""
-                INSERT INTO talk_message (merchant_id, talk_id, direction, kind, content, picture_id, template_id,
-                    staff_id, state, at)
-                VALUES (:merchant_id, :talk_id, :direction, :kind, :content, :picture_id, :template_id, :staff_id,
-                    :state, :at)
+                INSERT INTO talk_message (merchant_id, talk_id, direction, kind, content, template_id, staff_id, state,
+                    at)
+                VALUES (:merchant_id, :talk_id, :direction, :kind, :content, :template_id, :staff_id, :state, :at)
                 RETURNING id"""),
             message,
         ).scalar_one()
@@ -318,7 +319,7 @@ def note(session: Session, *, merchant_id: int, staff_id: int, talk_id: int, wor
     message_id = add(
         session,
         {"merchant_id": merchant_id, "talk_id": talk_id, "direction": "note", "kind": Kind.TEXT, "content": said,
-         "picture_id": None, "template_id": None, "staff_id": staff_id, "state": None, "at": now},
+         "template_id": None, "staff_id": staff_id, "state": None, "at": now},
     )  # fmt: skip
     session.execute(
         text("UPDATE talk SET version = version WHERE merchant_id = :merchant_id AND id = :id"),
@@ -391,16 +392,55 @@ class _Call:
     """Whose satisfaction it asks for."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    """What the platform needs before its message can be sent."""
+
+    message_id: int
+    talk_id: int
+    content: bytes
+
+
 def send_answers(runtime: Runtime, task: Task) -> None:
-    """Send what a talk has to send, one message after the other, until nothing is left or no window is open."""
+    """Send what a talk has to send, one message after the other, until nothing is left or no window is open.
+
+    A picture is brought to the platform as its turn comes, before its message is committed to: by then the platform
+    has it for three days, and whoever dies in between has said nothing yet.
+    """
     talk_id = int(task.payload["talk_id"])
+    brought: dict[int, str] = {}
     for _ in range(MOST_IN_A_ROW):
         with runtime.transaction(Role.PLATFORM) as session:
-            call = _begin(session, talk_id, now=runtime.now())
-        if call is None:
-            return
-        _make(runtime, client_of(runtime), call)
+            step = _begin(session, talk_id, brought, now=runtime.now())
+        match step:
+            case None:
+                return
+            case _Picture():
+                _bring(runtime, client_of(runtime), step, brought, task)
+            case _Call():
+                _make(runtime, client_of(runtime), step)
     raise TryLater(IN_TURN)
+
+
+def _bring(runtime: Runtime, client: WeChatClient, picture: _Picture, brought: dict[int, str], task: Task) -> None:
+    """Bring a picture to the platform, which shows it to nobody yet: that may be done twice. One that the platform
+    refuses, or gives no answer about, is never sent."""
+    try:
+        brought[picture.message_id] = client.add_temporary_image(picture.content, f"{picture.message_id}.jpg")
+    except WaitAMinute:
+        raise TryLater(SOON) from None
+    except WeChatError as failure:
+        if not isinstance(failure, Refused) and task.failures < PICTURE_TRIES:
+            raise
+        with runtime.transaction(Role.PLATFORM) as session:
+            _hold(session, picture.talk_id)
+            # It may have been taken back meanwhile.
+            session.execute(
+                text("""
+                    UPDATE talk_message SET state = 'refused', why = :why, errcode = :errcode
+                    WHERE id = :id AND state IN ('planned', 'waiting')"""),
+                {"id": picture.message_id, "why": Why.NOT_READY, "errcode": failure.errcode},
+            )
 
 
 def _make(runtime: Runtime, client: WeChatClient, call: _Call) -> None:
@@ -419,8 +459,9 @@ def _send(client: WeChatClient, openid: str, reply: Reply) -> None:
     client.send_reply(openid, reply)
 
 
-def _begin(session: Session, talk_id: int, *, now: datetime) -> _Call | None:
-    """Commit to one call: from here on it counts as made. None where nothing is to be said now."""
+def _begin(session: Session, talk_id: int, brought: Mapping[int, str], *, now: datetime) -> _Call | _Picture | None:
+    """Commit to one call: from here on it counts as made. None where nothing is to be said now; a picture that is not
+    among those brought comes first, and commits to nothing."""
     whose = session.execute(
         text("""
             SELECT t.follower_id, t.merchant_id FROM talk t
@@ -440,8 +481,8 @@ def _begin(session: Session, talk_id: int, *, now: datetime) -> _Call | None:
     while (message := session.execute(_FIRST, {"id": talk_id}).one_or_none()) is not None:
         if message.state == AnswerState.CALLING:
             raise TryLater(IN_TURN)
-        reply = _reply(session, message, now)
-        if reply is None:
+        if message.content is None and not message.has_picture:
+            _end(session, message.id, AnswerState.SKIPPED, Why.TOO_LATE)
             continue
         window_id = _spend(session, whose.follower_id, whose.merchant_id) if fan.status == "following" else None
         if window_id is None:
@@ -456,6 +497,9 @@ def _begin(session: Session, talk_id: int, *, now: datetime) -> _Call | None:
                 {"id": talk_id, "no_room": Why.NO_ROOM},
             )
             return None
+        if message.has_picture and message.id not in brought:
+            _give_back(session, window_id)
+            return _Picture(message.id, talk_id, media.picture(session, message.id))
         enquiry_id = None
         if message.kind == Kind.RATING:
             enquiry_id = enquiries.ask(session, talk_id=talk_id, follower_id=whose.follower_id, now=now)
@@ -470,30 +514,16 @@ def _begin(session: Session, talk_id: int, *, now: datetime) -> _Call | None:
             {"id": message.id, "window_id": window_id},
         )
         was = AnswerState(message.state)
+        reply = ImageReply(brought[message.id]) if message.has_picture else TextReply(message.content)
         return _Call(message.id, talk_id, whose.follower_id, window_id, fan.openid, reply, was, enquiry_id)
     return None
 
 
 _FIRST: Final = text("""
-    SELECT m.id, m.kind, m.content, m.state, m.created_at, p.media_id
-    FROM talk_message m LEFT JOIN picture p ON p.merchant_id = m.merchant_id AND p.id = m.picture_id
+    SELECT m.id, m.kind, m.content, m.state, d.content IS NOT NULL AS has_picture
+    FROM talk_message m LEFT JOIN talk_media d ON d.merchant_id = m.merchant_id AND d.message_id = m.id
     WHERE m.talk_id = :id AND m.state IN ('planned', 'waiting', 'calling')
     ORDER BY m.id LIMIT 1""")
-
-
-def _reply(session: Session, message: Row[Any], now: datetime) -> Reply | None:
-    """What is sent; None where it can never be, which is written down."""
-    if message.kind == Kind.IMAGE:
-        if message.media_id is not None:
-            return ImageReply(message.media_id)
-        if message.created_at + PICTURE_TAKES > now:
-            raise TryLater(SOON)
-        _end(session, message.id, AnswerState.REFUSED, Why.NOT_READY)
-        return None
-    if message.content is None:
-        _end(session, message.id, AnswerState.SKIPPED, Why.TOO_LATE)
-        return None
-    return TextReply(message.content)
 
 
 def _end(session: Session, message_id: int, state: AnswerState, why: Why) -> None:

@@ -1,4 +1,5 @@
-"""Pictures and voices of fans: fetched from the platform while it has them, shown to the merchant, kept thirty days."""
+"""Pictures and voices of talks: of fans, fetched from the platform while it has them, and those that they are answered
+with. Whoever reads the talk sees them, nobody else, for thirty days."""
 
 from __future__ import annotations
 
@@ -16,16 +17,19 @@ from core.jobs import Handler
 from core.outbox import Task
 from core.runtime import Runtime
 from merchants import pictures
+from merchants.pictures import Prepared
 from wechat.client import WeChatClient, client_of
 from wechat.errors import BadRequest
 from wechat.patience import patient
 
 VOICE_MAX_BYTES: Final = 2 * 1024 * 1024
+_FINAL: Final = frozenset({40007, None})
+"""No such file, or not any more; without a code, one that is too large or of no kind that is shown."""
 
 
 @dataclass(frozen=True)
 class File:
-    """A fan's picture, drawn anew, or voice, as the platform gave it."""
+    """A picture, drawn anew, or a fan's voice, as the platform gave it."""
 
     content: bytes
     mime: str
@@ -47,6 +51,24 @@ def file(session: Session, *, merchant_id: int, talk_id: int, message_id: int) -
     if row is None:
         raise NotFound("没有这个文件，或者已经过期删除。")
     return File(bytes(row.content), row.mime)
+
+
+def keep(session: Session, *, merchant_id: int, message_id: int, picture: Prepared) -> None:
+    """Keep the picture of an answer that was just written."""
+    session.execute(
+        text("""
+            INSERT INTO talk_media (message_id, merchant_id, state, mime, content)
+            VALUES (:message_id, :merchant_id, 'kept', :mime, :content)"""),
+        {"message_id": message_id, "merchant_id": merchant_id, "mime": pictures.MIME, "content": picture.content},
+    )
+
+
+def picture(session: Session, message_id: int) -> bytes:
+    """What `keep` has kept, for the worker that sends it."""
+    content = session.execute(
+        text("SELECT content FROM talk_media WHERE message_id = :id AND state = 'kept'"), {"id": message_id}
+    ).scalar_one()
+    return bytes(content)
 
 
 def fetch(runtime: Runtime, task: Task) -> None:
@@ -78,16 +100,22 @@ def fetch(runtime: Runtime, task: Task) -> None:
 
 
 def _get(client: WeChatClient, media_id: str) -> File | None:
-    """The file as it is kept; None where the platform has it no more, or it is none that can be shown.
+    """The file as it is kept; None where the platform has it no more, or it is none that can be shown. Every other
+    failure is raised: the task is tried again.
 
     Of a picture nothing is left but what it shows, as of those that merchants upload.
     """
     try:
         media = client.temporary_media(media_id)
-        if media.mime.startswith("image/"):
+    except BadRequest as refusal:
+        if refusal.errcode in _FINAL:
+            return None
+        raise
+    if media.mime.startswith("image/"):
+        try:
             return File(pictures.prepare(media.content).content, pictures.MIME)
-    except (BadRequest, Invalid):
-        return None
+        except Invalid:
+            return None
     return File(media.content, media.mime) if len(media.content) <= VOICE_MAX_BYTES else None
 
 

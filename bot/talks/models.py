@@ -98,7 +98,7 @@ class Why(StrEnum):
     WITHDRAWN = "withdrawn"
     """Taken back by the staff while it waited."""
     NOT_READY = "not_ready"
-    """The picture never reached the platform, or the coupon is no more."""
+    """The platform did not take the picture."""
     NO_ROOM = "no_room"
     """A question that does not wait: there was no message left for it."""
     TOO_LATE = "too_late"
@@ -167,7 +167,6 @@ class TalkMessage(Base):
     __table_args__ = (
         UniqueConstraint("merchant_id", "id"),
         ForeignKeyConstraint(["merchant_id", "talk_id"], OF_TALK),
-        ForeignKeyConstraint(["merchant_id", "picture_id"], ["picture.merchant_id", "picture.id"]),
         ForeignKeyConstraint(["merchant_id", "template_id"], ["coupon_template.merchant_id", "coupon_template.id"]),
         CheckConstraint("direction IN ('in', 'out', 'auto', 'note')", name="direction"),
         CheckConstraint(
@@ -201,7 +200,6 @@ class TalkMessage(Base):
     direction: Mapped[str] = mapped_column(Text, info=PLAIN)
     kind: Mapped[str] = mapped_column(Text, info=PLAIN)
     content: Mapped[str | None] = mapped_column(Text, info=CHAT)
-    picture_id: Mapped[int | None] = mapped_column(BigInteger)
     template_id: Mapped[int | None] = mapped_column(BigInteger)
     staff_id: Mapped[int | None] = mapped_column(ForeignKey("staff.id"))
     by: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
@@ -240,11 +238,12 @@ class MediaState(StrEnum):
     WANTED = "wanted"
     KEPT = "kept"
     GONE = "gone"
-    """The platform has it no more, it is none we show, or it was forgotten."""
+    """The platform had it no more, it is none we show, or it was forgotten."""
 
 
 class TalkMedia(Base):
-    """A picture or voice of a fan's message, fetched from the platform, which keeps it for three days only."""
+    """A message's picture or voice: the fan's, fetched from the platform, which keeps it for three days only, or the
+    picture that the merchant answered with."""
 
     __tablename__ = "talk_media"
     __table_args__ = (
@@ -257,6 +256,7 @@ class TalkMedia(Base):
     message_id: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     merchant_id: Mapped[int] = mapped_column(BigInteger)
     media_id: Mapped[str | None] = mapped_column(Text, info=CHAT)
+    """The platform's name of a fan's file, until it is fetched."""
     state: Mapped[str] = mapped_column(Text, server_default=MediaState.WANTED, info=PLAIN)
     mime: Mapped[str] = mapped_column(Text, server_default="", info=PLAIN)
     content: Mapped[bytes | None] = mapped_column(LargeBinary, info=CHAT)

@@ -91,11 +91,9 @@ class Shown:
     state: AnswerState | None
     why: Why | None
     errcode: int | None
-    picture: str | None
-    """The public id of a picture of the merchant's own."""
     template_id: int | None
     media: MediaState | None
-    """Whether the fan's picture or voice can be seen (`media.py`)."""
+    """Whether its picture or voice can be seen (`media.py`); None where it has none."""
     waits: bool
 
 
@@ -215,10 +213,9 @@ def thread(
     rows = session.execute(
         text(f"""
             SELECT m.id, m.direction, m.kind, m.content, m.at, m.by, m.staff_id, coalesce(s.name, '') AS staff_name,
-                   m.state, m.why, m.errcode, p.public_id AS picture, m.template_id, d.state AS media, m.waits
+                   m.state, m.why, m.errcode, m.template_id, d.state AS media, m.waits
             FROM talk_message m
             LEFT JOIN staff s ON s.id = m.staff_id
-            LEFT JOIN picture p ON p.merchant_id = m.merchant_id AND p.id = m.picture_id
             LEFT JOIN talk_media d ON d.message_id = m.id AND d.merchant_id = m.merchant_id
             WHERE m.merchant_id = :merchant_id AND m.talk_id = :talk_id {earlier}
             ORDER BY m.at DESC, m.id DESC LIMIT :limit"""),
@@ -266,7 +263,6 @@ def _shown(row: Row[Any]) -> Shown:
         state=None if row.state is None else AnswerState(row.state),
         why=Why(row.why) if row.why else None,
         errcode=row.errcode,
-        picture=row.picture,
         template_id=row.template_id,
         media=None if row.media is None else MediaState(row.media),
         waits=row.waits,

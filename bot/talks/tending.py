@@ -102,7 +102,7 @@ def close(
         message_id = answers.add(
             session,
             {"merchant_id": merchant_id, "talk_id": talk_id, "direction": "out", "kind": Kind.RATING,
-             "content": enquiries.QUESTION, "picture_id": None, "template_id": None, "staff_id": staff_id,
+             "content": enquiries.QUESTION, "template_id": None, "staff_id": staff_id,
              "state": AnswerState.PLANNED, "at": now},
         )  # fmt: skip
         answers.owe(session, merchant_id=merchant_id, talk_id=talk_id, message_id=message_id)

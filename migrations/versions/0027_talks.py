@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-from migrations.tenancy import MERCHANT, TENANT, allow, protect, turn_the_page
+from migrations.tenancy import FAN, MERCHANT, TENANT, allow, protect, turn_the_page
 
 revision = "0027"
 down_revision = "0026"
@@ -17,6 +17,7 @@ ANSWER_STEPS = """
     ('calling', 'sent'), ('calling', 'refused'), ('calling', 'unknown'), ('calling', 'planned'),
     ('calling', 'waiting'), ('unknown', 'sent'), ('unknown', 'refused')"""
 STAFF_STEPS = "('planned', 'skipped'), ('waiting', 'skipped')"
+OWNER = "app_follower_id()"
 NOTICE_KINDS = "'approved', 'refused', 'expiring', 'first_fan'"
 
 
@@ -188,7 +189,6 @@ def make_tables() -> None:
         sa.Column("direction", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
         sa.Column("content", sa.Text(), nullable=True),
-        sa.Column("picture_id", sa.BigInteger(), nullable=True),
         sa.Column("template_id", sa.BigInteger(), nullable=True),
         sa.Column("staff_id", sa.BigInteger(), nullable=True),
         sa.Column("by", sa.Text(), server_default="", nullable=False),
@@ -219,11 +219,6 @@ def make_tables() -> None:
         sa.CheckConstraint(
             "state IN ('planned', 'waiting', 'refused', 'skipped') OR state IS NULL OR window_id IS NOT NULL",
             name=op.f("ck_talk_message_window"),
-        ),
-        sa.ForeignKeyConstraint(
-            ["merchant_id", "picture_id"],
-            ["picture.merchant_id", "picture.id"],
-            name=op.f("fk_talk_message_merchant_id_picture_id_picture"),
         ),
         sa.ForeignKeyConstraint(
             ["merchant_id", "talk_id"],
@@ -391,12 +386,31 @@ def close_to_others() -> None:
     by_us = "EXISTS (SELECT 1 FROM staff WHERE staff.id = staff_id)"
     allow("talk_message", MERCHANT, "INSERT",
           f"{own} AND {by_us} AND (direction = 'note' OR (direction = 'out' AND state = 'planned'))",
-          columns="merchant_id, talk_id, direction, kind, content, picture_id, template_id, staff_id, state, at")  # fmt: skip
+          columns="merchant_id, talk_id, direction, kind, content, template_id, staff_id, state, at")  # fmt: skip
     allow("talk_message", MERCHANT, "UPDATE", own, columns="state, why")
     is_my_message = "EXISTS (SELECT 1 FROM talk_message m WHERE m.id = message_id AND m.talk_id = talk_gram.talk_id)"
     allow("talk_gram", MERCHANT, "INSERT", f"{own} AND {is_my_message}")
+    is_my_answer = ("EXISTS (SELECT 1 FROM talk_message m WHERE m.id = message_id AND m.direction = 'out'"
+                    " AND m.kind = 'image' AND m.state = 'planned')")  # fmt: skip
+    allow("talk_media", MERCHANT, "INSERT", f"{own} AND {is_my_answer}",
+          columns="message_id, merchant_id, state, mime, content")  # fmt: skip
     allow("enquiry", MERCHANT, "UPDATE", own,
           columns="first_answer_at, first_answer_by, closed_at, closed_by, closed_by_staff")  # fmt: skip
     allow("talk_desk", MERCHANT, "INSERT, UPDATE", own)
     allow("desk_words", MERCHANT, "INSERT", own, columns="merchant_id, kind, text")
     allow("desk_words", MERCHANT, "UPDATE", own, columns="review", result=f"{own} AND review = 'withdrawn'")
+    show_people_their_own()
+
+
+def show_people_their_own() -> None:
+    """A person sees what they and a merchant have said to each other: no notes about them, and no answer that has not
+    gone out, which its writer can still take back."""
+    allow("talk", FAN, "SELECT", f"follower_id = {OWNER}", columns="id, merchant_id, follower_id")
+    mine = "talk_id IN (SELECT id FROM talk)"
+    was_said = "direction IN ('in', 'auto') OR direction = 'out' AND state IN ('calling', 'sent', 'unknown')"
+    allow("talk_message", FAN, "SELECT", f"{mine} AND ({was_said})",
+          columns="id, merchant_id, talk_id, direction, kind, content, at")  # fmt: skip
+    allow("talk_media", FAN, "SELECT", "EXISTS (SELECT 1 FROM talk_message m WHERE m.id = message_id)",
+          columns="message_id, merchant_id, state")  # fmt: skip
+    allow("enquiry", FAN, "SELECT", mine,
+          columns="id, merchant_id, talk_id, opened_at, closed_at, asked_at, satisfaction, rated_at")  # fmt: skip

@@ -29,6 +29,7 @@ from tests.web.conftest import Browser
 from tests.web.shops import Shop, open_shop, photo
 from web.auth import access
 from web.merchant.talk_words import clock_words, lasting
+from web.merchant.talks import PICTURES
 from web.merchant.words import fan_number
 
 HOME = "/merchant/talks"
@@ -332,6 +333,47 @@ def test_a_picture_and_words_go_out_in_that_order(shop: Inn, clerk: Browser) -> 
     assert "JPG" in answer.get_json()["message"]
     assert len(shop.answers(talk_id)) == 2
     assert "发给客人的图片" in clerk.get(f"{HOME}/{talk_id}").text
+
+
+def test_a_picture_is_seen_in_its_talk_alone_and_expires(shop: Inn, clerk: Browser) -> None:
+    talk_id = shop.hears(shop.welcomes_somebody(ago=timedelta(hours=1)), "菜单有吗")
+    assert shop.says(talk_id, who=clerk, picture=(io.BytesIO(photo()), "menu.jpg")).status_code == 201
+    (message,) = shop.messages(talk_id, Direction.OUT)
+    path = f"{HOME}/{talk_id}/media/{message.id}"
+    assert f'src="{path}"' in clerk.get(f"{HOME}/{talk_id}").text
+    answer = shop.owner.get(path)
+    assert (answer.status_code, answer.mimetype, answer.data[:3]) == (200, "image/jpeg", b"\xff\xd8\xff")
+    assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    another = shop.hears(shop.welcomes_somebody(ago=timedelta(hours=1)), "菜单有吗")
+    assert shop.owner.get(f"{HOME}/{another}/media/{message.id}").status_code == 404
+    with shop.runtime.transaction(Role.PLATFORM) as session:
+        assert session.execute(text("SELECT count(*) FROM picture")).scalar_one() == 0
+        session.execute(text("UPDATE talk_media SET state = 'gone', content = NULL, mime = ''"))
+    assert shop.owner.get(path).status_code == 404
+    page = shop.owner.get(f"{HOME}/{talk_id}").text
+    assert "图片已过期删除" in page
+    assert path not in page
+
+
+def test_too_many_pictures_are_refused_with_their_words_kept_and_words_alone_still_go(
+    shop: Inn, clerk: Browser
+) -> None:
+    talk_id = shop.hears(shop.welcomes_somebody(ago=timedelta(hours=1)), "菜单有吗")
+
+    def send(number: int, who: Browser) -> Any:
+        return shop.says(talk_id, who=who, nonce=f"n{number}", picture=(io.BytesIO(photo((40, 40))), "menu.jpg"))
+
+    assert {send(number, clerk).status_code for number in range(PICTURES.amount)} == {201}
+    refusal = send(PICTURES.amount, clerk)
+    assert (refusal.status_code, refusal.json["error"]) == (429, "too_many_pictures")
+    assert "10 分钟" in refusal.json["message"]
+    fields = {"text": "看看这个", "nonce": "plain", "picture": (io.BytesIO(photo()), "menu.jpg")}
+    page = clerk.post(f"{HOME}/{talk_id}/messages", fields)  # type: ignore[arg-type]
+    assert page.status_code == 429
+    assert ">看看这个</textarea>" in page.text
+    assert len(shop.answers(talk_id)) == PICTURES.amount
+    assert shop.says(talk_id, "看看这个", who=clerk, nonce="words").status_code == 201
+    assert send(99, shop.owner).status_code == 201, "everybody has their own thirty"
 
 
 def test_with_a_closed_window_the_answer_waits_and_can_be_taken_back(shop: Inn) -> None:

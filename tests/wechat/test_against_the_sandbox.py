@@ -59,6 +59,7 @@ def test_messages_reach_somebody_who_wrote_and_nobody_else(client: WeChatClient,
     image = client.add_permanent_image(PNG, "tea.png")
     client.send_text(talker, "在的，欢迎🌶")
     client.send_image(talker, image.media_id)
+    client.send_image(talker, client.add_temporary_image(PNG, "cup.png"))
     client.send_news(talker, title="茶", description="新到", url="https://q.example.test/", picurl=image.url)
     client.send_menu(talker, head="还要别的吗？", items=[MenuItem("1", "要"), MenuItem("2", "不要")])
 

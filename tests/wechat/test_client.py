@@ -387,12 +387,26 @@ def test_a_picture_is_uploaded_whole_even_after_a_refused_token(platform: FakePl
     assert platform.calls(path)[1].query["access_token"] == platform.token
 
 
+def test_a_picture_for_three_days_is_uploaded_whole_even_after_a_refused_token(
+    platform: FakePlatform, client: WeChatClient
+) -> None:
+    path = "/cgi-bin/media/upload"
+    platform.next(path, {"errcode": 40001, "errmsg": "token"}, {"type": "image", "media_id": "m-1", "created_at": 1})
+    assert client.add_temporary_image(PNG * 100, "7.jpg") == "m-1"
+    for request in platform.calls(path):
+        assert request.query["type"] == "image"
+        assert b'name="media"' in request.body
+        assert PNG * 100 in request.body
+
+
 @pytest.mark.parametrize("content", [b"", b"x" * (10 * 1024 * 1024 + 1)], ids=["empty", "too large"])
 def test_a_picture_of_no_proper_size_is_not_uploaded(
     platform: FakePlatform, client: WeChatClient, content: bytes
 ) -> None:
     with pytest.raises(BadRequest):
         client.add_permanent_image(content, "a.png")
+    with pytest.raises(BadRequest):
+        client.add_temporary_image(content, "a.png")
     assert platform.requests == []
 
 

@@ -11,7 +11,7 @@ from flask import Flask
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 
-from bot.talks.models import AnswerState, Direction, Kind, TalkState, Why
+from bot.talks.models import AnswerState, Direction, Kind, MediaState, TalkState, Why
 from core.clock import SHANGHAI
 from web.context import now
 
@@ -35,6 +35,12 @@ KINDS: dict[str, Any] = {
     Kind.OTHER: _l("[这种消息在这里看不了]"),
 }
 """What stands for a message that is no text."""
+GONE: dict[tuple[Kind, Direction], Any] = {
+    (Kind.IMAGE, Direction.IN): _l("图片没有取到，或已过期删除"),
+    (Kind.VOICE, Direction.IN): _l("语音没有取到，或已过期删除"),
+    (Kind.IMAGE, Direction.OUT): _l("图片已过期删除"),
+}
+"""What stands for a file that cannot be seen any more."""
 STATES: dict[str, Any] = {
     AnswerState.PLANNED: _l("正在送"),
     AnswerState.CALLING: _l("正在送"),
@@ -49,7 +55,7 @@ REASONS: dict[str, Any] = {
     Why.CLOSED: _l("平台说聊天窗口已经关了"),
     Why.PLATFORM: _l("平台没有接受"),
     Why.WITHDRAWN: _l("您取消了"),
-    Why.NOT_READY: _l("图片没有传到平台，或券已经停了"),
+    Why.NOT_READY: _l("图片没有传到平台"),
     Why.NO_ROOM: _l("没有剩下的条数"),
     Why.TOO_LATE: _l("等得太久，内容已按规定删除"),
 }
@@ -126,6 +132,8 @@ def kind_words(kind: str, content: str | None) -> str:
 
 def message_words(message: Any) -> str:
     """What a bubble says."""
+    if message.media is MediaState.GONE and not message.content:
+        return str(GONE[message.kind, message.direction])
     return kind_words(message.kind, message.content)
 
 

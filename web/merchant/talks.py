@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 from flask import Blueprint, Response, flash, g, jsonify, make_response, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
+from limits import RateLimitItemPerMinute
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -31,7 +32,6 @@ from core.errors import BusinessError, Invalid, NotFound
 from merchants import pictures
 from merchants.models import Staff, StaffRole
 from qrcodes import fans
-from qrcodes.codes import new_public_id
 from qrcodes.happenings import Key
 from web.acts import record
 from web.auth.access import limit_acts, merchant_required
@@ -57,11 +57,19 @@ HOME = "/merchant/talks"
 PAGE = 40
 ENQUIRIES = 30
 """The latest stretches of a talk whose end is shown in it."""
+PICTURES = RateLimitItemPerMinute(30, 10)
+"""How many pictures one of the staff may send: thirty in ten minutes."""
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NUMBER = re.compile(r"[0-9A-Za-z]{5}-?[0-9A-Za-z]{5}")
 PLAYABLE = ("audio/mpeg", "audio/mp3", "audio/mp4", "audio/ogg", "audio/wav")
 EXPORTED = 500
 """Rows of an export that are read at a time."""
+
+
+class TooManyPictures(BusinessError):
+    code = "too_many_pictures"
+    status = 429
+    message = "图片发得太多了：每人每 10 分钟最多 30 张。请歇一会儿再发，文字可以照常发。"
 
 
 class Wishes(Query):
@@ -320,8 +328,6 @@ def _playable(voices: Sequence[int]) -> set[int]:
 
 def _media_path(talk: Line, message: Shown) -> str | None:
     """Where a picture or a voice is looked at; None where there is none, or not any more."""
-    if message.picture:
-        return f"/p/{message.picture}.jpg"
     return f"{HOME}/{talk.id}/media/{message.id}" if message.media is MediaState.KEPT else None
 
 
@@ -373,9 +379,10 @@ def _say(talk: Line, said: AnswerForm) -> None:
         return
     upload = request.files.get("picture")
     if upload is not None and upload.filename:
-        picture, merchant_id = pictures.prepare(upload.stream.read()), g.staff.merchant_id
-        picture_id = pictures.save(g.session, merchant_id=merchant_id, picture=picture, public_id=new_public_id())
-        _write(talk, PictureAnswer(picture_id), f"{said.nonce}.picture" if said.text else said.nonce)
+        if not limiter.limiter.hit(PICTURES, "talk pictures", str(g.staff.id)):
+            raise TooManyPictures
+        picture = pictures.prepare(upload.stream.read())
+        _write(talk, PictureAnswer(picture), f"{said.nonce}.picture" if said.text else said.nonce)
         if not said.text:
             return
     _write(talk, TextAnswer(said.text), said.nonce)
@@ -433,7 +440,7 @@ def see(talk_id: int) -> ResponseReturnValue:
 @blueprint.get("/<int:talk_id>/media/<int:file_id>")
 @merchant_required()
 def show_media(talk_id: int, file_id: int) -> Response:
-    """A customer's picture or voice."""
+    """A picture of the talk, or the customer's voice."""
     talk = _talk(talk_id)
     found = media.file(g.session, merchant_id=g.staff.merchant_id, talk_id=talk.id, message_id=file_id)
     response = make_response(found.content)

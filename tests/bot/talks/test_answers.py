@@ -38,6 +38,7 @@ from wechat.replies import Reply
 from worker import HANDLERS
 
 SEND = "/cgi-bin/message/custom/send"
+UPLOADS = {"temporary": "/cgi-bin/media/upload", "permanent": "/cgi-bin/material/add_material"}
 HOSTS = frozenset({"localhost"})
 URL = "http://localhost:8000"
 
@@ -100,8 +101,8 @@ def heard(sandbox: Sandbox, shop: Shop, fan: int) -> list[str]:
     return [body["text"]["content"] if body["msgtype"] == "text" else body["msgtype"] for body in mine]
 
 
-def misbehave(sandbox: Sandbox, times: int = 1, **deed: int | bool) -> None:
-    sandbox.post("/sandbox/faults", rules=[{"match": {"path": SEND}, "next": times, "do": deed}])
+def misbehave(sandbox: Sandbox, times: int = 1, path: str = SEND, **deed: Any) -> None:
+    sandbox.post("/sandbox/faults", rules=[{"match": {"path": path}, "next": times, "do": deed}])
 
 
 def used(runtime: Runtime) -> list[int]:
@@ -187,38 +188,116 @@ def test_another_shops_window_carries_no_answer_of_ours(
     assert (shop.states(talk_id), used(connected)) == (["waiting"], [0])
 
 
-def test_a_picture_waits_until_the_platform_has_it_and_keeps_its_turn(shop: Shop, sandbox: Sandbox) -> None:
-    ann, talk_id = writer(shop, sandbox)
+def photo(colour: str = "red") -> PictureAnswer:
     content = io.BytesIO()
-    Image.new("RGB", (64, 64), "red").save(content, "PNG")
-    with shop.runtime.transaction(Role.MERCHANT, merchant_id=shop.merchant_id) as session:
-        picture_id = pictures.save(
-            session, merchant_id=shop.merchant_id, picture=pictures.prepare(content.getvalue()), public_id="p1"
-        )
-    write(shop, talk_id, PictureAnswer(picture_id))
+    Image.new("RGB", (64, 64), colour).save(content, "PNG")
+    return PictureAnswer(pictures.prepare(content.getvalue()))
+
+
+Uploads = Callable[[], list[str]]
+
+
+@pytest.fixture
+def uploads(sandbox: Sandbox) -> Uploads:
+    """Which pictures were brought to the platform within this test: as what."""
+
+    def brought() -> list[str]:
+        answer = requests.get(f"{sandbox.url}/sandbox/log", params={"after": 0, "limit": 100_000}, timeout=10)
+        paths = [json.loads(line).get("path") for line in answer.text.splitlines()]
+        return [kind for path in paths for kind in ("temporary", "permanent") if path == UPLOADS[kind]]
+
+    before = len(brought())
+    return lambda: brought()[before:]
+
+
+def test_a_picture_goes_out_in_its_turn_and_is_no_material_of_the_account(
+    shop: Shop, sandbox: Sandbox, uploads: Uploads
+) -> None:
+    ann, talk_id = writer(shop, sandbox)
+    write(shop, talk_id, photo())
     write(shop, talk_id, "看图")
     send(shop.runtime)
-    assert heard(sandbox, shop, ann) == []
-    jobs.drain(shop.runtime, HANDLERS, outbox.DEFAULT)
-    send(shop.runtime)
     assert heard(sandbox, shop, ann) == ["image", "看图"]
-
-
-def test_a_picture_that_never_gets_there_is_refused_with_the_reason(shop: Shop, sandbox: Sandbox) -> None:
-    ann, talk_id = writer(shop, sandbox)
+    assert (uploads(), used(shop.runtime)) == (["temporary"], [2])
     with shop.runtime.transaction(Role.PLATFORM) as session:
-        picture_id = session.execute(
-            text("""
-                INSERT INTO picture (merchant_id, public_id, content, mime, sha256, width, height)
-                VALUES (:id, 'p2', 'x', 'image/jpeg', 'y', 1, 1) RETURNING id"""),
-            {"id": shop.merchant_id},
-        ).scalar_one()
-    write(shop, talk_id, PictureAnswer(picture_id))
+        assert session.execute(text("SELECT count(*) FROM picture")).scalar_one() == 0
+
+
+def test_the_same_picture_again_is_the_same_answer_and_another_is_not(shop: Shop, sandbox: Sandbox) -> None:
+    _, talk_id = writer(shop, sandbox)
+    assert write(shop, talk_id, photo(), nonce="tap") == write(shop, talk_id, photo(), nonce="tap")
+    with pytest.raises(NonceReused):
+        write(shop, talk_id, photo("blue"), nonce="tap")
+
+
+def test_a_picture_that_waits_is_brought_to_the_platform_when_it_goes_out(
+    shop: Shop, sandbox: Sandbox, uploads: Uploads
+) -> None:
+    ann, talk_id = writer(shop, sandbox, says=False)
+    write(shop, talk_id, photo())
+    send(shop.runtime)
+    assert (shop.states(talk_id), uploads()) == (["waiting"], [])
+    # Longer than the platform keeps what it was given.
+    advance(shop.runtime, timedelta(days=4))
+    hello(shop, sandbox, ann)
+    send(shop.runtime)
+    assert (heard(sandbox, shop, ann), uploads()) == (["image"], ["temporary"])
+
+
+@pytest.mark.parametrize("errcode", [40009, 45009, 48001])
+def test_a_picture_that_the_platform_refuses_says_so_and_holds_up_nothing(
+    shop: Shop, sandbox: Sandbox, errcode: int
+) -> None:
+    ann, talk_id = writer(shop, sandbox)
+    write(shop, talk_id, photo())
     write(shop, talk_id, "图发不出来，下次再说")
-    advance(shop.runtime, timedelta(minutes=6))
+    misbehave(sandbox, path=UPLOADS["temporary"], errcode=errcode)
     send(shop.runtime)
     assert whys(shop, talk_id) == [("refused", "not_ready"), ("sent", "")]
-    assert heard(sandbox, shop, ann) == ["图发不出来，下次再说"]
+    assert [m.errcode for m in shop.messages(talk_id) if m.kind == "image"] == [errcode]
+    assert (heard(sandbox, shop, ann), used(shop.runtime)) == (["图发不出来，下次再说"], [1])
+
+
+@pytest.mark.parametrize("deed", [{"errcode": 45011}, {"errcode": -1}, {"html": True}, {"lost_reply": True}])
+def test_a_picture_without_an_answer_is_brought_again_and_sent_once(
+    shop: Shop, sandbox: Sandbox, deed: dict[str, Any]
+) -> None:
+    ann, talk_id = writer(shop, sandbox)
+    write(shop, talk_id, photo())
+    write(shop, talk_id, "看图")
+    misbehave(sandbox, path=UPLOADS["temporary"], **deed)
+    send(shop.runtime)
+    assert heard(sandbox, shop, ann) == ["image", "看图"]
+    assert (shop.states(talk_id), used(shop.runtime)) == (["sent", "sent"], [2])
+
+
+def test_a_platform_that_never_answers_about_a_picture_is_not_asked_for_ever(shop: Shop, sandbox: Sandbox) -> None:
+    ann, talk_id = writer(shop, sandbox)
+    write(shop, talk_id, photo())
+    write(shop, talk_id, "看图")
+    misbehave(sandbox, times=100, path=UPLOADS["temporary"], errcode=-1)
+    for _ in range(2):
+        send(shop.runtime)
+    assert whys(shop, talk_id) == [("refused", "not_ready"), ("sent", "")]
+    assert heard(sandbox, shop, ann) == ["看图"]
+
+
+def test_a_picture_taken_back_while_it_is_brought_is_not_sent(
+    shop: Shop, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, uploads: Uploads
+) -> None:
+    ann, talk_id = writer(shop, sandbox)
+    message_id = write(shop, talk_id, photo())
+    bring = WeChatClient.add_temporary_image
+
+    def meanwhile(*arguments: Any) -> str:
+        with shop.runtime.transaction(Role.MERCHANT, merchant_id=shop.merchant_id) as session:
+            answers.cancel(session, merchant_id=shop.merchant_id, talk_id=talk_id, message_id=message_id)
+        return bring(*arguments)
+
+    monkeypatch.setattr(WeChatClient, "add_temporary_image", meanwhile)
+    send(shop.runtime)
+    assert (heard(sandbox, shop, ann), uploads()) == ([], ["temporary"])
+    assert (whys(shop, talk_id), used(shop.runtime)) == ([("skipped", "withdrawn")], [0])
 
 
 def test_a_coupon_is_given_at_once_and_its_link_is_said(shop: Shop, sandbox: Sandbox) -> None:
@@ -344,7 +423,7 @@ def test_the_clock_says_until_when_and_how_often(shop: Shop, sandbox: Sandbox) -
     ],
 )
 def test_every_answer_of_the_platform_ends_it_for_good(
-    shop: Shop, sandbox: Sandbox, deed: dict[str, int | bool], became: tuple[str, str], errcode: int | None
+    shop: Shop, sandbox: Sandbox, deed: dict[str, Any], became: tuple[str, str], errcode: int | None
 ) -> None:
     ann, talk_id = writer(shop, sandbox)
     write(shop, talk_id, "第一句")
@@ -433,6 +512,36 @@ def send_in_another_process(settings: Settings, urls: ServerUrls, *, stop_after_
 
     answers._send = get_stuck
     jobs.drain(Runtime.build(settings, urls, pooled=False), HANDLERS, MESSAGES)
+
+
+def bring_in_another_process(settings: Settings, urls: ServerUrls) -> None:
+    """A worker that gets stuck right after the platform has taken a picture."""
+    bring = WeChatClient.add_temporary_image
+
+    def get_stuck(*arguments: Any) -> None:
+        bring(*arguments)
+        time.sleep(60)
+
+    setattr(WeChatClient, "add_temporary_image", get_stuck)  # noqa: B010  the type checker allows it so
+    jobs.drain(Runtime.build(settings, urls, pooled=False), HANDLERS, MESSAGES)
+
+
+def test_killed_between_a_picture_and_its_message_it_is_sent_by_the_next_worker(
+    shop: Shop, urls: ServerUrls, sandbox: Sandbox, uploads: Uploads
+) -> None:
+    ann, talk_id = writer(shop, sandbox)
+    write(shop, talk_id, photo())
+    worker = multiprocessing.get_context("fork").Process(
+        target=bring_in_another_process, args=(shop.runtime.settings, urls)
+    )
+    worker.start()
+    wait_until(lambda: bool(uploads()), what="the picture")
+    worker.kill()
+    worker.join()
+    assert (shop.states(talk_id), used(shop.runtime)) == (["planned"], [0])
+    send(shop.runtime)
+    assert heard(sandbox, shop, ann) == ["image"]
+    assert (shop.states(talk_id), used(shop.runtime)) == (["sent"], [1])
 
 
 @pytest.mark.parametrize("stop_after_call", [False, True])

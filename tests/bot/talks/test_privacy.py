@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -10,22 +11,28 @@ import pytest
 from PIL import Image
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.orm import Session
 
-from bot import erasers, retention
+from bot import erasers, retention, stored
 from bot.inbox import Inbox
 from bot.talks import answers, media, reading, tending
 from bot.talks.intake import FETCH
 from bot.talks.models import Kind
+from core import checks
 from core.database import Role, rows_changed
 from core.errors import NotFound
-from core.outbox import Task
+from core.outbox import Task, TryLater
 from core.runtime import Runtime
+from merchants.pictures import Prepared
 from tests.bot.talks.conftest import Shop, open_shop
 from tests.community import Neighbourhood
 from tests.conftest import Sandbox, advance
+from wechat.errors import BadRequest, OutcomeUnknown, Refused
 from wechat.replies import TextReply
 
 TABLES = ("talk", "talk_message", "talk_gram", "talk_media", "enquiry", "canned_reply", "talk_desk", "desk_words")
+OF_PEOPLE = TABLES[:2] + TABLES[3:5]
+"""Those of whose rows people see their own."""
 CANARY = "三号楼张阿姨的悄悄话"
 PICTURE = "MEDIA-OF-ANN"
 
@@ -36,11 +43,11 @@ def fill(shop: Shop) -> tuple[int, int]:
     shop.said(ann, CANARY, auto=(TextReply(f"关于{CANARY}"),), auto_by="规则")
     talk_id = shop.said(ann, None, kind=Kind.IMAGE, media=PICTURE)
     with shop.runtime.transaction(Role.MERCHANT, merchant_id=shop.merchant_id) as session:
-        for nonce in ("first", "second"):
+        picture = answers.PictureAnswer(Prepared(CANARY.encode(), b"its hash", 1, 1))
+        for nonce, answer in (("first", picture), ("second", answers.TextAnswer(f"{CANARY}，知道了"))):
             answers.write(
-                session, merchant_id=shop.merchant_id, staff_id=shop.owner, talk_id=talk_id,
-                answer=answers.TextAnswer(f"{CANARY}，知道了"), nonce=nonce, hosts=frozenset(), public_url="http://x",
-                now=shop.runtime.now(),
+                session, merchant_id=shop.merchant_id, staff_id=shop.owner, talk_id=talk_id, answer=answer,
+                nonce=nonce, hosts=frozenset(), public_url="http://x", now=shop.runtime.now(),
             )  # fmt: skip
         answers.note(
             session, merchant_id=shop.merchant_id, staff_id=shop.owner, talk_id=talk_id, words=CANARY, now=shop.now
@@ -74,8 +81,13 @@ def test_a_shop_sees_and_touches_only_its_own(shop: Shop, other_shop: Shop, tabl
         assert session.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() == 0
     with shop.runtime.transaction(Role.MERCHANT) as session:
         assert session.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() == 0, "who says nothing sees nothing"
-    with pytest.raises(DBAPIError), shop.runtime.transaction(Role.FAN, follower_id=1) as session:
-        session.execute(text(f"SELECT count(*) FROM {table}"))
+    stranger = shop.fan()
+    with shop.runtime.transaction(Role.FAN, follower_id=stranger) as session:
+        if table in OF_PEOPLE:
+            assert session.execute(text(f"SELECT count(*) FROM {table}")).scalar_one() == 0
+        else:
+            with pytest.raises(DBAPIError):
+                session.execute(text(f"SELECT count(*) FROM {table}"))
     assert denied(other_shop, f"DELETE FROM {table}")
     assert denied(other_shop, f"UPDATE {table} SET merchant_id = :mine", mine=other_shop.merchant_id)
 
@@ -99,6 +111,11 @@ def test_writes_do_not_reach_across(shop: Shop, other_shop: Shop) -> None:
         "INSERT INTO talk (merchant_id, follower_id, number, last_message_at, preview_kind, preview_direction)"
         " VALUES (:mine, 1, 'X', app_now(), 'text', 'in')",
         "UPDATE desk_words SET review = 'approved'",
+        "INSERT INTO talk_media (merchant_id, message_id, state, mime, content) SELECT merchant_id, id, 'kept', '', 'x'"
+        " FROM talk_message WHERE direction = 'in'",
+        "INSERT INTO talk_media (merchant_id, message_id, state, mime, content) VALUES (:theirs, :message, 'kept', '',"
+        " 'x')",
+        "UPDATE talk_media SET content = 'x'",
     ):
         assert denied(other_shop, statement, own=own_talk, **mine), statement
     # A composite key keeps tenants apart even where a policy would not.
@@ -141,12 +158,83 @@ def test_functions_call_another_shops_talk_missing(shop: Shop, other_shop: Shop)
             work(session)
 
 
+def shown(shop: Shop, talk_id: int, message_id: int) -> media.File:
+    with shop.runtime.transaction(Role.MERCHANT, merchant_id=shop.merchant_id) as session:
+        return media.file(session, merchant_id=shop.merchant_id, talk_id=talk_id, message_id=message_id)
+
+
+# ---- One's own -------------------------------------------------------------------------------------------------------
+
+
+def talked(shop: Shop) -> int:
+    """Somebody whose talk has a message of every kind; who it is."""
+    ann, talk_id = fill(shop)
+    with shop.runtime.transaction(Role.MERCHANT, merchant_id=shop.merchant_id) as session:
+        answers.note(
+            session, merchant_id=shop.merchant_id, staff_id=shop.owner, talk_id=talk_id, words="爱砍价", now=shop.now
+        )
+    with shop.runtime.transaction(Role.PLATFORM) as session:
+        window = session.execute(text("SELECT min(inbox_id) FROM message_window")).scalar_one()
+        for state in ("calling", "sent"):
+            session.execute(
+                text("""
+                    UPDATE talk_message SET state = :state, window_id = :window, calling_at = app_now()
+                    WHERE direction = 'out' AND kind = 'image'"""),
+                {"state": state, "window": window},
+            )
+        session.execute(text("UPDATE message_window SET used = 1 WHERE inbox_id = :id"), {"id": window})
+    return ann
+
+
+def test_people_see_what_was_said_and_no_notes_and_nothing_that_has_not_gone_out(shop: Shop) -> None:
+    ann, ben = talked(shop), shop.fan()
+    said = text("SELECT direction, kind FROM talk_message ORDER BY id")
+    with shop.runtime.transaction(Role.FAN, follower_id=ann) as session:
+        seen = [tuple(row) for row in session.execute(said)]
+        assert seen == [("in", "text"), ("auto", "text"), ("in", "image"), ("out", "image")]
+        assert session.execute(text("SELECT state FROM talk_media ORDER BY message_id")).scalars().all() == [
+            "wanted",
+            "kept",
+        ]
+        assert session.execute(text("SELECT count(*) FROM enquiry")).scalar_one() == 1
+    with shop.runtime.transaction(Role.FAN, follower_id=ben) as session:
+        assert session.execute(said).all() == []
+    for columns in (
+        "staff_id FROM talk_message",
+        "content FROM talk_media",
+        "preview FROM talk",
+        "told_at FROM enquiry",
+    ):
+        with (
+            pytest.raises(DBAPIError, match="permission denied"),
+            shop.runtime.transaction(Role.FAN, follower_id=ann) as session,
+        ):
+            session.execute(text(f"SELECT {columns}"))
+
+
+def test_the_copy_of_ones_own_has_the_conversations(shop: Shop) -> None:
+    ann, ben = talked(shop), shop.fan()
+    with shop.runtime.transaction(Role.PLATFORM) as session:
+        session.execute(text("UPDATE enquiry SET satisfaction = 3, rated_at = app_now()"))
+    copy = "".join(stored.written(shop.runtime, ann))
+    told = json.loads(copy)
+    assert [(one["shop"], one["direction"], one["content"], one["file"]) for one in told["conversations"]] == [
+        ("王记水果", "in", CANARY, None),
+        ("王记水果", "auto", f"关于{CANARY}", None),
+        ("王记水果", "in", None, "wanted"),
+        ("王记水果", "out", None, "kept"),
+    ]
+    assert [one["satisfaction"] for one in told["how_answers_were"]] == [3]
+    assert "爱砍价" not in copy
+    assert CANARY not in "".join(stored.written(shop.runtime, ben))
+
+
 # ---- Forgetting ------------------------------------------------------------------------------------------------------
 
 
 def left_behind(shop: Shop) -> list[str]:
     """The columns in which anything of what was said can still be read."""
-    words = [CANARY, PICTURE, "悄悄"]
+    words = [CANARY, PICTURE, "悄悄", CANARY.encode().hex()]
     with shop.runtime.transaction(Role.PLATFORM) as session:
         found = []
         for table in TABLES[:5]:
@@ -160,9 +248,50 @@ def test_an_erasure_leaves_no_word_of_a_talk(shop: Shop) -> None:
     assert left_behind(shop) == ["talk", "talk_gram", "talk_media", "talk_message"]
     erasers.forget_now(shop.runtime, ann)
     assert left_behind(shop) == []
+    with pytest.raises(NotFound):
+        shown(
+            shop,
+            talk_id,
+            next(one.id for one in shop.messages(talk_id) if (one.direction, one.kind) == ("out", "image")),
+        )
     assert shop.talk(talk_id).preview is None
     assert set(shop.states(talk_id)) == {"refused"}
     assert len(shop.enquiries(talk_id)) == 1, "that it was asked and answered stays"
+
+
+def test_an_answer_that_waited_for_an_erasure_is_not_kept(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    ann = shop.fan()
+    talk_id = shop.said(ann)
+    lock = answers.lock
+
+    def when_they_are_forgotten(session: Session, **whose: int) -> None:
+        erasers.forget_now(shop.runtime, ann)
+        lock(session, **whose)
+
+    monkeypatch.setattr(answers, "lock", when_they_are_forgotten)
+    with (
+        pytest.raises(answers.FanLeft),
+        shop.runtime.transaction(Role.MERCHANT, merchant_id=shop.merchant_id) as session,
+    ):
+        answers.write(
+            session, merchant_id=shop.merchant_id, staff_id=shop.owner, talk_id=talk_id,
+            answer=answers.TextAnswer(CANARY), nonce="late", hosts=frozenset(), public_url="http://x", now=shop.now,
+        )  # fmt: skip
+    assert left_behind(shop) == []
+
+
+def test_a_picture_that_outlived_its_person_is_seen_by_the_check(shop: Shop) -> None:
+    ann, _ = fill(shop)
+    erasers.forget_now(shop.runtime, ann)
+    with shop.runtime.transaction(Role.PLATFORM) as session:
+        session.execute(
+            text("""
+                UPDATE talk_media d SET state = 'kept', content = 'x' FROM talk_message m
+                WHERE m.id = d.message_id AND m.direction = 'out'""")
+        )
+        found = [one.name for one in checks.run(session) if one.rows]
+        session.rollback()
+    assert found == ["fa02_nothing_left_of_the_erased"]
 
 
 def test_words_and_files_go_after_thirty_days_and_what_still_waits_is_given_up(shop: Shop) -> None:
@@ -205,7 +334,7 @@ def upload(shop: Shop, kind: str, name: str, content: bytes) -> str:
 
 def fetch(shop: Shop, talk_id: int) -> None:
     (message,) = shop.messages(talk_id)
-    media.fetch(shop.runtime, Task(0, FETCH, {"inbox_id": message.inbox_id}, None, 1, 0))
+    media.HANDLERS[FETCH](shop.runtime, Task(0, FETCH, {"inbox_id": message.inbox_id}, None, 1, 0))
 
 
 def test_a_fans_picture_is_fetched_drawn_anew_and_shown(connected_shop: Shop, sandbox: Sandbox) -> None:
@@ -216,8 +345,7 @@ def test_a_fans_picture_is_fetched_drawn_anew_and_shown(connected_shop: Shop, sa
     version = shop.talk(talk_id).version
     fetch(shop, talk_id)
     (message,) = shop.messages(talk_id)
-    with shop.runtime.transaction(Role.MERCHANT, merchant_id=shop.merchant_id) as session:
-        found = media.file(session, merchant_id=shop.merchant_id, talk_id=talk_id, message_id=message.id)
+    found = shown(shop, talk_id, message.id)
     assert found.mime == "image/jpeg"
     assert found.content != original
     assert Image.open(io.BytesIO(found.content)).size == (64, 64)
@@ -231,9 +359,36 @@ def test_a_voice_is_kept_as_it_is(connected_shop: Shop, sandbox: Sandbox) -> Non
     talk_id = shop.said(shop.fan(), None, kind=Kind.VOICE, media=upload(shop, "voice", "a.amr", voice))
     fetch(shop, talk_id)
     (message,) = shop.messages(talk_id)
-    with shop.runtime.transaction(Role.MERCHANT, merchant_id=shop.merchant_id) as session:
-        found = media.file(session, merchant_id=shop.merchant_id, talk_id=talk_id, message_id=message.id)
-    assert found == media.File(voice, "audio/amr")
+    assert shown(shop, talk_id, message.id) == media.File(voice, "audio/amr")
+
+
+@pytest.mark.parametrize(
+    ("deed", "raised"),
+    [
+        ({"errcode": -1}, OutcomeUnknown),
+        ({"html": True}, OutcomeUnknown),
+        ({"lost_reply": True}, OutcomeUnknown),
+        ({"errcode": 45009}, TryLater),
+        ({"errcode": 45011}, TryLater),
+        ({"errcode": 41006}, BadRequest),
+        ({"errcode": 99999}, Refused),
+    ],
+)
+def test_what_the_platform_does_not_say_now_is_asked_again(
+    connected_shop: Shop, sandbox: Sandbox, deed: dict[str, Any], raised: type[Exception]
+) -> None:
+    shop = connected_shop
+    name = upload(shop, "image", "a.png", red_square())
+    talk_id = shop.said(shop.fan(), None, kind=Kind.IMAGE, media=name)
+    # A platform that says it is busy is asked three times at once.
+    times = 3 if deed == {"errcode": -1} else 1
+    sandbox.post("/sandbox/faults", rules=[{"match": {"path": "/cgi-bin/media/get"}, "next": times, "do": deed}])
+    with pytest.raises(raised):
+        fetch(shop, talk_id)
+    with shop.runtime.transaction(Role.PLATFORM) as session:
+        assert session.execute(text("SELECT state FROM talk_media")).scalar_one() == "wanted"
+    fetch(shop, talk_id)
+    assert shown(shop, talk_id, shop.messages(talk_id)[0].id).mime == "image/jpeg"
 
 
 def test_what_the_platform_has_no_more_is_gone(connected_shop: Shop, sandbox: Sandbox) -> None:
