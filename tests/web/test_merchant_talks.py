@@ -158,7 +158,7 @@ def test_each_box_shows_its_own_and_counts_them(shop: Inn, clerk: Browser) -> No
         clerk_id = session.execute(text("SELECT id FROM staff WHERE login = 'xiaoli'")).scalar_one()
     shop.owner.get(f"{HOME}/{taken}")
     assert shop.owner.post(f"{HOME}/{taken}/assign", {"staff": str(clerk_id)}).status_code == 303
-    assert listed(shop.owner.get(HOME).text) == [waiting, taken]
+    assert listed(shop.owner.get(HOME).text) == [taken, waiting], "who has waited longest comes first"
     assert listed(shop.owner.get(f"{HOME}?box=mine").text) == []
     assert listed(clerk.get(f"{HOME}?box=mine").text) == [taken]
     assert set(listed(shop.owner.get(f"{HOME}?box=unassigned").text)) == {waiting, answered}
@@ -196,15 +196,28 @@ def test_pages_by_key_show_every_talk_once(shop: Inn) -> None:
         shop.hears(shop.welcomes_somebody(ago=timedelta(hours=2)), "在吗", ago=timedelta(minutes=number // 9))
         for number in range(45)
     }
-    seen: list[int] = []
-    path: str | None = HOME
-    while path:
-        page = shop.owner.get(path).text
-        seen += listed(page)
-        older = re.search(r'rel="next" href="([^"]+)"', page)
-        path = older[1].replace("&amp;", "&") if older else None
-    assert len(seen) == len(expected) == 45
-    assert set(seen) == expected
+    for box in ("waiting", "all"):
+        seen: list[int] = []
+        path: str | None = f"{HOME}?box={box}"
+        while path:
+            page = shop.owner.get(path).text
+            seen += listed(page)
+            older = re.search(r'rel="next" href="([^"]+)"', page)
+            path = older[1].replace("&amp;", "&") if older else None
+        assert len(seen) == len(expected) == 45
+        assert set(seen) == expected
+
+
+def test_who_has_waited_too_long_stays_and_is_said_to_be_answered_at_the_next_visit(shop: Inn) -> None:
+    fresh, old = (
+        shop.hears(shop.welcomes_somebody(ago=timedelta(days=4)), "在吗", ago=timedelta(hours=hours))
+        for hours in (47, 49)
+    )
+    page = shop.owner.get(HOME).text
+    assert listed(page) == [old, fresh]
+    assert page.count("回复要等客人下次来访时发") == 1
+    assert "等了 49 小时" in page
+    assert title(page).startswith("(2)")
 
 
 def test_the_export_holds_nothing_of_what_was_said(shop: Inn, clerk: Browser) -> None:
@@ -404,6 +417,8 @@ def test_the_clock_says_how_long_and_how_often(app: Flask, runtime: Runtime) -> 
         for over in (clock_words(None, 0), clock_words(now - timedelta(seconds=1), 3), clock_words(hours, 0)):
             assert over.is_closed
             assert "存好" in over.words
+        assert "没有给本店发消息" in clock_words(None, 0).words
+        assert "条数用完了，等客人再发消息就能接着回" in clock_words(hours, 0).words
         assert [lasting(timedelta(minutes=m)) for m in (0, 25, 60, 60 * 71, 60 * 72)] == [
             "不到 1 分钟", "25 分钟", "1 小时", "71 小时", "3 天",
         ]  # fmt: skip
@@ -424,6 +439,10 @@ def test_a_coupon_goes_out_with_one_button(shop: Inn) -> None:
     page = shop.owner.get(f"{HOME}/{talk_id}").text
     assert "送您一张“立减两元”，点这里打开" in page
     assert "&lt;a href" not in page
+    for listed_by in ({"box": "all"}, {"q": "立减两元"}):
+        page = shop.owner.get(HOME, query_string=listed_by).text
+        assert "店里：[优惠券] 送您一张“立减两元”，点这里打开" in page, "the list says it in words, too"
+    assert listed(shop.owner.get(HOME, query_string={"q": "coupons"}).text) == []
 
 
 # ---- What is done about a talk ---------------------------------------------------------------------------------------
