@@ -497,6 +497,12 @@ def test_note_and_tags_are_those_of_the_card(shop: Inn) -> None:
     refused = shop.owner.post(f"{HOME}/{talk_id}/fan", {"note": "长" * 201, "tags": ""})
     assert refused.status_code == 422
     assert "最多 200 个字" in refused.text
+    tags = shop.owner.post(f"{HOME}/{talk_id}/fan", {"note": "", "tags": "，".join("一二三四五六七八九十甲乙")})
+    assert "最多 10 个标签" in tags.text
+    for page, name in ((refused.text, "note"), (tags.text, "tags")):
+        assert '<details class="talk-more" open>' in page, "what is wrong is not folded away"
+        assert re.search(rf'id="{name}"[^>]*autofocus', page)
+    assert "autofocus" not in shop.owner.get(f"{HOME}/{talk_id}").text
 
 
 # ---- The desk --------------------------------------------------------------------------------------------------------
@@ -533,7 +539,9 @@ def test_hours_are_kept_as_they_were_set(shop: Inn, clerk: Browser) -> None:
         (week(mon=("09:00", "")), "每段时间都要写开始和结束"),
         (week(mon=("21:00", "09:00")), "结束要晚于开始"),
         ({**week(), "closed_days": "国庆"}, "“国庆”不是日期"),
-        ({**week(), "notify_after": "0"}, "请填 1 到 720 分钟"),
+        ({**week(), "notify_after": "0"}, "客人等几分钟后提醒店里：请填 1 到 720 之间的整数"),
+        ({**week(), "notify_after": "-5"}, '<a href="#notify_after">'),
+        ({**week(), "notify_after": "abc"}, "客人等几分钟后提醒店里：请填 1 到 720 之间的整数"),
     ],
 )
 def test_hours_that_make_no_sense_are_told_where_they_stand(shop: Inn, fields: dict[str, Any], sentence: str) -> None:
@@ -541,6 +549,18 @@ def test_hours_that_make_no_sense_are_told_where_they_stand(shop: Inn, fields: d
     answer = shop.owner.post(f"{HOME}/settings", {"closed_days": "", "notify_after": "2", **fields})
     assert answer.status_code == 422
     assert sentence in answer.text
+    assert "没有保存，这几处要改" in answer.text, "above the form, which is longer than a screen"
+
+
+def test_what_was_typed_beside_a_fault_is_all_kept(shop: Inn) -> None:
+    shop.owner.get(f"{HOME}/settings")
+    fields = {**week(mon=("08:15", "20:45")), "closed_days": "10月1日", "notify_after": "abc", "hands_over": "true"}
+    for wrong in ({}, {"opens": ["25点", *[""] * 13]}):
+        page = shop.owner.post(f"{HOME}/settings", {**fields, **wrong}).text
+        for typed in ('value="20:45"', "10月1日</textarea>", 'value="abc"'):
+            assert typed in page, typed
+        assert re.search(r'name="hands_over"[^>]*checked', page)
+    assert 'value="25点"' in page
 
 
 def test_the_desks_words_wait_for_the_operator(
