@@ -110,9 +110,8 @@ def read_form(model: type[FormT]) -> Submission[FormT]:
     lists = {name: tuple(sent.pop(name)) for name in many & sent.keys()}
     values = {name: items[-1] for name, items in sent.items()}
     secret = {name for name, info in model.model_fields.items() if info.annotation is SecretStr}
-    submission: Submission[FormT] = Submission(
-        {name: "" if name in secret else text for name, text in values.items()}, lists=lists
-    )
+    typed = {name: "" if name in secret else text for name, text in values.items()}
+    submission: Submission[FormT] = Submission(typed, lists=lists)
     if any(len(items) > 1 for items in sent.values()) or any("\0" in text for text in values.values()):
         submission.errors[""] = gettext("表单内容不对，请刷新页面再试。")
         return submission
