@@ -413,6 +413,9 @@ def test_the_clock_says_until_when_and_how_often(shop: Shop, sandbox: Sandbox) -
     write(shop, talk_id, "好")
     send(shop.runtime)
     assert clock().left == 4
+    with shop.runtime.transaction(Role.PLATFORM) as session:
+        session.execute(text("UPDATE message_window SET used = allowance WHERE follower_id = :id"), {"id": ann})
+    assert (clock().open_until, clock().left, clock().is_open) == (until, 0, False), "open, and used up"
     advance(shop.runtime, timedelta(hours=49))
     write(shop, talk_id, "还在吗")
     send(shop.runtime)
