@@ -18,6 +18,7 @@ from bot.rules.matching import CLICK, OCCASIONS, TEXT, Mode, Pattern, Question
 from bot.rules.models import NAME_MAX, PRIORITIES, USUAL_PRIORITY
 from bot.rules.reading import Kept
 from bot.rules.writing import Author, Draft
+from campaigns.broadcasts.spelling import plain
 from core.errors import BusinessError, Invalid, NotFound
 from merchants import sensitive_words
 from merchants.wording import Finding
@@ -33,6 +34,8 @@ from web.rule_words import KINDS
 from wechat.limits import TEXT_MAX_BYTES
 
 PLACES: Final = (1, 2, 3)
+SHORT: Final = 4
+"""Characters of a question that becomes a rule for just these words."""
 _PRESETS: Final = ("每天 09:00-21:00", "周一至周五 09:00-18:00", "周末 10:00-20:00", "每天 21:00-09:00")
 
 Kind = Literal["text", "image", "news", ""]
@@ -230,7 +233,10 @@ def new(room: Room, form: Submission[Any] | None = None) -> str:
     if form is not None:
         return form_page(room, None, form)
     words = read_query(NewQuery).keyword
-    return form_page(room, None, blank(kind1="text", priority=USUAL_PRIORITY, name=words[:NAME_MAX], contains=words))
+    # A word as short as "你好" stands in many sentences that mean something else.
+    mode = Mode.EXACT if len(plain(words)) <= SHORT else Mode.CONTAINS
+    heard = {mode.value: words}
+    return form_page(room, None, blank(kind1="text", priority=USUAL_PRIORITY, name=words[:NAME_MAX], **heard))
 
 
 def create(room: Room) -> ResponseReturnValue:

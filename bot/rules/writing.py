@@ -394,6 +394,12 @@ def count(session: Session, merchant_id: int | None) -> int:
     return session.execute(there).scalar_one()
 
 
+def count_on(session: Session) -> int:
+    """How many rules there are that may answer, of merchants and of the platform."""
+    on = select(func.count()).select_from(ReplyRule).where(ReplyRule.is_on, ReplyRule.deleted_at.is_(None))
+    return session.execute(on).scalar_one()
+
+
 def _add_version(session: Session, author: Author, rule_id: int, content: Content, now: datetime) -> int:
     values: dict[str, object] = {
         "rule_id": rule_id,
