@@ -195,8 +195,11 @@ class Turn:
         if meant.is_platform:
             self._choose(Choice(None, By.NAME))
             return self._say(Answered.SWITCH, context.with_platform(self.now.account_name))
-        if len(meant.shops) == 1:
+        if len(meant.shops) == 1 and not meant.is_short:
             return self._turn_to(meant.shops[0], By.NAME, says_more=meant.says_more)
+        if meant.is_short and self.answer.merchant_id is not None and not context.is_apart(self.said.text):
+            # To a shop, "找钱" is a sentence and not the name of another.
+            return False
         options = context.may_be_meant(self.now.known, self.now.shops) if meant.is_open else meant.shops
         return self._ask(options) if options else self._name_nobody(meant)
 
@@ -253,12 +256,19 @@ class Turn:
         return self._say(Answered.RULE, self._line() if is_silent else "")
 
     def by_place(self) -> bool:
-        """A place that was sent: the shops near it. The merchant one talks to sees it, too."""
+        """A place that was sent: to the merchant one talks to it says where one is, and how far that is from there;
+        alone it asks for the shops near it."""
         if self.said.kind != "location":
             return False
-        self.answer.lookup = Wanted(Lookup.SHOPS, "", self.said.latitude, self.said.longitude)
-        self.answer.is_for_people = self.answer.merchant_id is not None
-        return self._say(Answered.LOOKUP)
+        if self.answer.merchant_id is None:
+            self.answer.lookup = Wanted(Lookup.SHOPS, "", self.said.latitude, self.said.longitude)
+            return self._say(Answered.LOOKUP)
+        self.by_people()
+        if not self.answer.is_transferred:
+            self.answer.lookup = Wanted(
+                Lookup.WAY, self.answer.words, self.said.latitude, self.said.longitude, self.answer.merchant_id
+            )
+        return True
 
     def _line(self) -> str:
         """What the chat says to a message that goes to the merchant's people, if it is time to say it; where the
@@ -436,10 +446,7 @@ def human_words(now: Situation) -> str:
     """What the platform's own desk says where it has no rule for it."""
     likely = context.may_be_meant(now.known, now.shops)
     example = context.shown(likely[0].name) if likely else "店名"
-    return (
-        f"您想找哪家店的人？请回复：找 {example}，再把话发给店家。\n"
-        f"{_name(now)}自己的事，请直接留言说清楚，我们看到会处理。"
-    )
+    return f"您想找哪家店的人？请回复：找 {example}，再把话发给店家。\n小区里的事找谁，请回复：电话，里面有便民电话。"
 
 
 # ---- Putting it together ---------------------------------------------------------------------------------------------
@@ -502,11 +509,11 @@ NO_SHOPS: Final = Shops()
 def _late(answer: Answer) -> Answer:
     """What is left of an answer that comes too late to be given: nothing is asked, looked up or said any more. Whom
     one talks to, and what somebody at the merchant has to read, counts by its own moment."""
-    gone = replace(answer, words="", is_transferred=False)
+    gone = replace(answer, words="", lookup=None, is_transferred=False)
     if answer.by is Answered.RULE:
         return replace(gone, by=Answered.NONE, rule=None, waits=answer.is_for_people)
     if answer.by in (Answered.ASKED, Answered.LINE, Answered.LOOKUP, Answered.WORD):
         # A question that is open already goes on being open.
         question = None if answer.by is Answered.ASKED else answer.question
-        return replace(gone, by=Answered.NONE, lookup=None, question=question)
+        return replace(gone, by=Answered.NONE, question=question)
     return gone

@@ -30,7 +30,7 @@ TO_PLATFORM: Final = frozenset((
 ))  # fmt: skip
 TO_CHOOSE: Final = frozenset((
     "换一家", "换家店", "换一家店", "换店", "换商家", "切换", "切换店铺", "切换商家", "找店", "找店家", "找商家",
-    "选店", "选商家", "找别家", "找别的店", "找另一家",
+    "选店", "选商家", "找别家", "找别的店", "找另一家", "找", "找店名",
 ))  # fmt: skip
 """Who writes this wants to talk to somebody else and does not say to whom."""
 
@@ -49,6 +49,7 @@ _THAT_ONE: Final = re.compile(
     r"(?:就|是|要|选|我要|我选|我说的是)?(?P<part>.{2,}?)(?:的?[那这]一?[家个]店?|的?店|家)(?:吧|呀|啊|的)?"
 )
 """A part of a name, said of a list: "水果那家"."""
+_APART: Final = re.compile(r"\s*找\s+\S")
 _ADDRESSED: Final = re.compile(r"(?:[那这]一?[家个边]|店里?|商家|店家|老板|客服|的|人|吗|呢|吧|啊|呀|谢谢)*")
 """What may stand around a name and says nothing to the shop."""
 NO_MARKUP: Final = str.maketrans("<>\n", "〈〉 ")
@@ -165,6 +166,11 @@ class Shops:
             part = [one for own in inside if len(own) == len(inside[0]) for one in self._spelt[own]]
         return [self.shop(one) for one in sorted(part)]
 
+    def holding(self, character: str) -> list[Shop]:
+        """Those with that character in their name."""
+        part = [one for own, ids in self._spelt.items() if character in own for one in ids]
+        return [self.shop(one) for one in sorted(part)]
+
     def nearest(self, said: str) -> Shop | None:
         """The one whose name is nearly what was said, if just one is."""
         if not NAMED_AT_LEAST < len(said) <= NAME_SHOWN:
@@ -194,6 +200,8 @@ class Meant:
     """A name that is nobody's."""
     says_more: bool = False
     """More than a name was written: the shop has to read it."""
+    is_short: bool = False
+    """One character of names: too little to be sure of one."""
 
 
 # ---- What a text says ------------------------------------------------------------------------------------------------
@@ -227,12 +235,20 @@ def meant_by(text: str, *, known: Iterable[Shop], shops: Shops) -> Meant | None:
     return _called(name, known, shops) if name else None
 
 
+def is_apart(text: str) -> bool:
+    """Whether a name stands apart from the word before it, as the chat asks for it: "找 面"."""
+    return _APART.match(text) is not None
+
+
 def _called(name: str, known: Iterable[Shop], shops: Shops) -> Meant:
     if exact := shops.exactly(name):
         return Meant(tuple(exact))
     numbered = [(number, shop) for number, shop in enumerate(known, start=1) if shops.has(shop.merchant_id)]
     meant, is_sure = mute.shops_meant(name, numbered)
     found = [shop for _, shop in meant] if is_sure and meant else shops.like(name)
+    if not found and len(name) < NAMED_AT_LEAST:
+        found = shops.holding(name)
+        return Meant(tuple(found), unknown=name, is_short=bool(found))
     return Meant(tuple(found), unknown=name, says_more=len(found) == 1 and _says_more(name, found[0]))
 
 

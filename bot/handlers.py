@@ -12,7 +12,8 @@ from wechat.replies import PassiveReply, Reply, TextReply, TransferReply
 robot: Final = Robot()
 
 PRIVACY: Final = (
-    "我们只保存您在本号的编号、扫过哪些店的码、店家给您写的备注，和聊天记录（30 天后自动删除）；"
+    "这里存着：您在本号的编号，扫过哪些店的码，聊天记录（30 天后自动删除），优惠券、积分和消费记录，"
+    "收不收优惠消息，店家给您写的备注，以及您填过的生日和楼栋。"
     "您是商户员工并绑定过微信的，还有这个绑定。不知道您的微信名和手机号。\n"
     f"要立刻全部删除，请回复：{own_words.ERASE}"
 )

@@ -56,21 +56,27 @@ NOTICE_WORDS: Final = frozenset(
     for end in ("", "吗", "呢")
 ) | {"gg"}  # fmt: skip
 
+_NOTICES_ABOUT: Final = re.compile(r"\s*公告[\s:,、+—-]+(\S.{0,19})")
+
 
 class Lookup(StrEnum):
     SHOPS = "shops"
     PHONE = "phone"
     NOTICES = "notices"
+    WAY = "way"
+    """How far a shop is from a place."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is looked up, and about what; where the person is, if they said so with it."""
+    """What is looked up, and about what; where the person is, if they said so with it. Of a way, `words` are said
+    before it."""
 
     what: Lookup
     words: str = ""
     latitude: float | None = None
     longitude: float | None = None
+    merchant_id: int | None = None
 
 
 def wanted_in(text: str, *, shops: Shops, is_with_shop: bool) -> Wanted | None:
@@ -84,6 +90,8 @@ def wanted_in(text: str, *, shops: Shops, is_with_shop: bool) -> Wanted | None:
         return Wanted(Lookup.NOTICES)
     if said in PHONE_WORDS:
         return Wanted(Lookup.PHONE)
+    if (about := _NOTICES_ABOUT.fullmatch(unicodedata.normalize("NFKC", text[:LONGEST]))) is not None:
+        return Wanted(Lookup.NOTICES, plain(about[1])) if plain(about[1]) else None
     is_separated = _SEPARATED.match(unicodedata.normalize("NFKC", text[:LONGEST])) is not None
     kind = _SHOPS_OF_A_KIND.fullmatch(said)
     if kind is not None and (is_separated or _is_a_kind(kind[1], shops)):
@@ -112,6 +120,8 @@ def _whose_phone(said: str, *, is_separated: bool, is_with_shop: bool) -> str:
 MOST_SHOPS: Final = 5
 MOST_NUMBERS: Final = 5
 MOST_NOTICES: Final = 3
+MOST_SEARCHED: Final = 50
+"""Notices among which words are looked for."""
 PLACE_LASTS: Final = timedelta(hours=12)
 """How long a place that was sent still says where somebody is."""
 LINE_BYTES: Final = 240
@@ -134,9 +144,10 @@ class Asked:
 
 
 def act(session: Session, asked: Sequence[Asked], *, account_id: int, public_url: str) -> dict[int, str]:
-    """What a batch's messages look up; the answer to each, by inbox id."""
+    """What a batch's messages look up; the answer to each that has one, by inbox id."""
     chat = _Chat(session, account_id, public_url)
-    return {one.inbox_id: chat.answer(one) for one in asked}
+    answers = {one.inbox_id: chat.answer(one) for one in asked}
+    return {inbox_id: words for inbox_id, words in answers.items() if words is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +156,7 @@ class _Chat:
     account_id: int
     public_url: str
 
-    def answer(self, one: Asked) -> str:
+    def answer(self, one: Asked) -> str | None:
         match one.wanted.what:
             case Lookup.SHOPS:
                 return self.shops(one)
@@ -153,6 +164,8 @@ class _Chat:
                 return self.numbers(one) if one.wanted.words else self.categories(one)
             case Lookup.NOTICES:
                 return self.notices(one)
+            case Lookup.WAY:
+                return self.way(one.wanted)
 
     def link(self, path: str, words: str) -> str:
         return f'<a href="{self.public_url}{path}">{words}</a>'
@@ -169,10 +182,20 @@ class _Chat:
         if not found:
             return f"没有找到“{_plain(kind)}”类的店。{all_of_them}" if kind else f"附近还没有店。{all_of_them}"
         lines = [f"{number}. {_shop_line(shop)}" for number, shop in enumerate(found, start=1)]
-        where = "离您近的店" if latitude is not None else "附近的店"
+        where = "离您近的店" if any(shop.metres is not None for shop in found) else "附近的店"
         nearer = "" if latitude is not None else "发个位置给我，可以按远近排。"
         head = f"{where}（{_plain(kind)}）：" if kind else f"{where}："
         return "\n".join((head, *lines, f"{nearer}想找哪家，请回复：找 店名。{all_of_them}"))
+
+    def way(self, wanted: Wanted) -> str | None:
+        """How far it is to the shop from the place that was sent; None where nobody told where the shop is."""
+        assert wanted.merchant_id is not None  # noqa: S101  whose way it is
+        shop = near.one(self.session, wanted.merchant_id, latitude=wanted.latitude, longitude=wanted.longitude)
+        if shop is None or shop.metres is None:
+            return None
+        where = f"，地址：{_plain(shop.address)}" if shop.address else ""
+        away = f"这里离 {_plain(shop.name)} 约 {_distance(shop.metres)}{where}"
+        return "\n".join(part for part in (wanted.words, away) if part)
 
     def _place(self, one: Asked) -> tuple[float | None, float | None]:
         if one.wanted.latitude is not None:
@@ -206,16 +229,28 @@ class _Chat:
         return f"便民电话有：{names}。\n请回复“电话”加类别，比如：电话 {_plain(known[0].name)}\n{book}"
 
     def notices(self, one: Asked) -> str:
-        found = notices.latest(
-            self.session, follower_id=one.follower_id, now=one.at, limit=MOST_NOTICES, account_id=self.account_id
-        )
-        if not found:
+        about = one.wanted.words
+        up = notices.latest(
+            self.session, follower_id=one.follower_id, now=one.at, limit=MOST_SEARCHED if about else MOST_NOTICES,
+            account_id=self.account_id,
+        )  # fmt: skip
+        if not up:
             return "现在没有公告。"
+        meant = [notice for notice in up if _mentions(f"{notice.title}\n{notice.words}", about)]
+        head = f"提到“{_plain(about)}”的公告：" if about else "最新公告："
+        if not meant:
+            head = f"没有提到“{_plain(about)}”的公告。最新公告："
+        found = (meant or up)[:MOST_NOTICES]
         lines = [
             f"{number}. {self.link(notice.path, _plain(notice.headline))}\n{_plain(notice.excerpt)}"
             for number, notice in enumerate(found, start=1)
         ]
-        return "\n".join(("最新公告：", *lines, self.link("/m/notices", "看全部公告")))
+        return "\n".join((head, *lines, self.link("/m/notices", "看全部公告")))
+
+
+def _mentions(said: str, about: str) -> bool:
+    """Whether a text of any length holds some words in plain spelling."""
+    return any(about in plain(said[start : start + LONGEST]) for start in range(0, len(said), LONGEST // 2))
 
 
 def _shop_line(shop: near.Shop) -> str:

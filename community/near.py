@@ -6,7 +6,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import text
+from sqlalchemy import RowMapping, text
 from sqlalchemy.orm import Session
 
 LONGEST_KIND: Final = 20
@@ -29,9 +29,12 @@ _SHOPS: Final = """
                                   m.account_id)
       AND (CAST(:latitude AS double precision) IS NOT NULL OR CAST(:community AS bigint) IS NULL
            OR m.community_id = :community)
+      AND (CAST(:only AS bigint) IS NULL OR m.id = :only)
       AND (:kind = '' OR m.kind ILIKE :pattern OR m.name ILIKE :pattern OR m.intro ILIKE :pattern)
     ORDER BY away.metres NULLS LAST, m.kind ILIKE :pattern DESC, s.rank NULLS LAST, m.id
     LIMIT :limit"""
+_ALL: Final = {"kind": "", "pattern": "%", "latitude": None, "longitude": None, "community": None, "account": None,
+               "only": None, "limit": 1}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ def shops(
     rows = session.execute(
         text(_SHOPS),
         {
+            **_ALL,
             "kind": wanted,
             "pattern": f"%{wanted.translate(_PATTERN)}%",
             "latitude": latitude if is_placed else None,
@@ -74,9 +78,18 @@ def shops(
             "limit": limit,
         },
     )
-    return [
-        Shop(**{**row, "metres": None if row["metres"] is None else round(row["metres"])}) for row in rows.mappings()
-    ]
+    return [_shop(row) for row in rows.mappings()]
+
+
+def _shop(row: RowMapping) -> Shop:
+    return Shop(**{**row, "metres": None if row["metres"] is None else round(row["metres"])})
+
+
+def one(session: Session, merchant_id: int, *, latitude: float | None, longitude: float | None) -> Shop | None:
+    """An open shop, seen from a place."""
+    given = {"latitude": latitude, "longitude": longitude, "only": merchant_id}
+    row = session.execute(text(_SHOPS), {**_ALL, **given}).mappings().one_or_none()
+    return None if row is None else _shop(row)
 
 
 def community_of(session: Session, *, follower_id: int) -> int | None:

@@ -20,9 +20,13 @@ HELD_BEFORE = frozenset({"unsubscribe", "SCAN", "CLICK", "VIEW"})
 """Whoever does this first had followed before."""
 
 
-def excerpt(log: Log, *, after: int, day: str | None = None) -> list[JsonObject]:
-    """What stands in the log after line `after`, or of one Beijing day; flush() first. May run in a thread."""
-    return [line for line in _after(log, after) if day is None or _day(line["at"]) == day]
+def excerpt(log: Log, *, after: int, until: int | None = None, day: str | None = None) -> list[JsonObject]:
+    """What stands in the log after line `after`, to line `until`, or of one Beijing day; flush() first.
+
+    May run in a thread.
+    """
+    found = (line for line in _after(log, after) if day is None or _day(line["at"]) == day)
+    return [line for line in found if until is None or line["n"] <= until]
 
 
 def steps(found: list[JsonObject], state: State) -> list[JsonObject]:

@@ -17,6 +17,7 @@ shows and leaves alone.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import dataclass, field
 from typing import Any
@@ -126,13 +127,21 @@ def read(source: str) -> list[Script]:
     try:
         tree = tomllib.loads(source)
     except tomllib.TOMLDecodeError as error:
-        raise BadScript(f"这不是 TOML：{error}") from error
+        raise BadScript(f"这不是 TOML：{_where(error)}") from error
     many = tree.get("conversation")
     if many is None:
         return [_script(tree, 1)]
     if not isinstance(many, list) or not 0 < len(many) <= MOST_SCRIPTS:
         raise BadScript(f"[[conversation]] 要有 1 到 {MOST_SCRIPTS} 段。")
     return [_script(one, number) for number, one in enumerate(many, start=1)]
+
+
+def _where(error: tomllib.TOMLDecodeError) -> str:
+    """The parser says what is wrong in English; where it stopped is what its reader needs."""
+    line = re.search(r"at line (\d+)", str(error))
+    if line is None:
+        return "到末尾还没有写完，请看引号和括号有没有合上。"
+    return f"第 {line[1]} 行看不懂，请看等号、引号和括号。"
 
 
 def _lines(source: str) -> JsonObject:

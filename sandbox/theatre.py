@@ -122,23 +122,29 @@ class Theatre:
         platform, known = self._platform, self._recording()
         platform.log.flush()
         if wish["on"]:
-            known = {"on": True, "after": platform.log.last, "since": platform.clock.iso()}
-        else:
-            known = {**known, "on": False}
+            known = {"on": True, "after": platform.log.last, "until": None, "since": platform.clock.iso()}
+        elif known["on"]:
+            known = {**known, "on": False, "until": platform.log.last}
         platform.state.values.put(RECORDING, known)
         platform.journal.flush()
         return as_json(known)
 
     def _recording(self) -> JsonObject:
-        return self._platform.state.values.get(RECORDING) or {"on": False, "after": None, "since": None}
+        return self._platform.state.values.get(RECORDING) or {
+            "on": False,
+            "after": None,
+            "until": None,
+            "since": None,
+        }
 
     async def file(self, request: web.Request) -> web.Response:
-        """What people did since the recording began, after line `after` of the log, or on a Beijing `day`."""
+        """What people did while it was recorded, since line `after` of the log, or on a Beijing `day`."""
         platform, day = self._platform, request.query.get("day")
-        began = self._recording()["after"]
-        after = 0 if day else number_in(request, "after", began or 0)
+        known = self._recording()
+        after = 0 if day else number_in(request, "after", known["after"] or 0)
+        until = None if day or "after" in request.query else known["until"]
         platform.log.flush()
-        found = await asyncio.to_thread(recording.excerpt, platform.log, after=after, day=day)
+        found = await asyncio.to_thread(recording.excerpt, platform.log, after=after, until=until, day=day)
         name = f"recording-{day or platform.clock.day()}.jsonl"
         return web.Response(
             body=recording.as_file(recording.steps(found, platform.state)).encode(),

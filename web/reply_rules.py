@@ -18,6 +18,7 @@ from bot.rules.matching import CLICK, OCCASIONS, TEXT, Mode, Pattern, Question
 from bot.rules.models import NAME_MAX, PRIORITIES, USUAL_PRIORITY
 from bot.rules.reading import Kept
 from bot.rules.writing import Author, Draft
+from campaigns.broadcasts.spelling import plain
 from core.errors import BusinessError, Invalid, NotFound
 from merchants import sensitive_words
 from merchants.wording import Finding
@@ -33,6 +34,8 @@ from web.rule_words import KINDS
 from wechat.limits import TEXT_MAX_BYTES
 
 PLACES: Final = (1, 2, 3)
+SHORT: Final = 4
+"""Characters of a question that becomes a rule for just these words."""
 _PRESETS: Final = ("每天 09:00-21:00", "周一至周五 09:00-18:00", "周末 10:00-20:00", "每天 21:00-09:00")
 
 Kind = Literal["text", "image", "news", ""]
@@ -71,6 +74,8 @@ class RuleForm(Form):
     only_on: Paragraph = ""
     not_on: Paragraph = ""
     priority: Annotated[str, StringConstraints(pattern=r"^[0-9]$")] = str(USUAL_PRIORITY)
+    seen: Annotated[str, StringConstraints(pattern=r"^([0-9a-f]{16})?$")] = ""
+    """The mark of the rule that its author opened; a new one has none."""
 
 
 class SwitchForm(Form):
@@ -228,7 +233,10 @@ def new(room: Room, form: Submission[Any] | None = None) -> str:
     if form is not None:
         return form_page(room, None, form)
     words = read_query(NewQuery).keyword
-    return form_page(room, None, blank(kind1="text", priority=USUAL_PRIORITY, name=words[:NAME_MAX], contains=words))
+    # A word as short as "你好" stands in many sentences that mean something else.
+    mode = Mode.EXACT if len(plain(words)) <= SHORT else Mode.CONTAINS
+    heard = {mode.value: words}
+    return form_page(room, None, blank(kind1="text", priority=USUAL_PRIORITY, name=words[:NAME_MAX], **heard))
 
 
 def create(room: Room) -> ResponseReturnValue:
@@ -250,7 +258,7 @@ def create(room: Room) -> ResponseReturnValue:
 def edit(room: Room, rule_id: int) -> str:
     """The form of a rule, with what its author wrote last."""
     kept = reading.one(g.session, room.merchant_id, rule_id, now=now())
-    return form_page(room, kept, blank(**_values(kept)))
+    return form_page(room, kept, blank(**_values(kept), seen=writing.mark(g.session, kept.rule)))
 
 
 def change(room: Room, rule_id: int) -> ResponseReturnValue:
@@ -261,9 +269,17 @@ def change(room: Room, rule_id: int) -> ResponseReturnValue:
 
     def keep(draft: Draft) -> None:
         nonlocal waits
-        waits = writing.change(g.session, room.author(), rule_id, draft, hosts=own_hosts(), now=now())
+        was = form.data.seen if form.data is not None else ""
+        waits = writing.change(g.session, room.author(), rule_id, draft, was=was, hosts=own_hosts(), now=now())
 
-    if not _keep(form, keep):
+    try:
+        is_kept = _keep(form, keep)
+    except writing.RuleChanged as refusal:
+        # What was typed stays, on top of the newer words: whoever saves once more has been told.
+        form.values = {**form.values, "seen": writing.mark(g.session, kept.rule)}
+        form.errors[""] = refusal_text(refusal)
+        return form_page(room, kept, form, is_changed=True), 409
+    if not is_kept:
         return form_page(room, kept, form), 422
     record("reply_rule.change", f"reply_rule:{rule_id}")
     _say(room, rule_id, waits=waits)
@@ -346,13 +362,14 @@ def _values(kept: Kept) -> dict[str, object]:
     return values
 
 
-def form_page(room: Room, kept: Kept | None, form: Submission[Any]) -> str:
+def form_page(room: Room, kept: Kept | None, form: Submission[Any], *, is_changed: bool = False) -> str:
     ticked = request.form.getlist("occasions") if request.method == "POST" else []
     if request.method == "GET" and kept is not None:
         ticked = list(kept.newest.occasions)
     return room.page(
         "rules/form.html",
         kept=kept,
+        is_changed=is_changed,
         form=form,
         ticked=ticked,
         kinds=[(one, KINDS[one]) for one in OCCASIONS],

@@ -41,7 +41,9 @@ def parse_spans(written: str, *, field: str) -> tuple[Span, ...]:
         days = None if found is None else _days(found["days"])
         if found is None or days is None:
             raise Invalid(
-                "没看懂“%(line)s”，请写成：周一至周五 09:00-18:00，每行一段。", field=field, line=line.strip()[:30]
+                "没看懂“%(line)s”，请写成：周一至周五 09:00-18:00。几段之间用分号隔开。",
+                field=field,
+                line=line.strip()[:30],
             )
         try:
             begins, ends = minutes(found["begins"]), minutes(found["ends"])

@@ -74,8 +74,7 @@ class Refused(BusinessError):
 
 def bring_in(session: Session, author: Author, content: bytes, *, hosts: frozenset[str], now: datetime) -> int:
     """Add every rule of a file; returns how many. Raises `Refused` with all that is wrong, and then adds none."""
-    drafts = read(content, most=author.most)
-    faults = []
+    drafts, faults = read(content, most=author.most)
     checked = []
     for line, draft, is_on in drafts:
         try:
@@ -84,7 +83,7 @@ def bring_in(session: Session, author: Author, content: bytes, *, hosts: frozens
             field = refusal.field if isinstance(refusal, Invalid) else ""
             faults.append(Fault(line, _head(field), refusal))
     if faults:
-        raise Refused(faults)
+        raise Refused(sorted(faults, key=lambda fault: fault.line))
     if writing.count(session, author.merchant_id) + len(checked) > author.most:
         raise writing.TooManyRules(most=author.most)
     for draft, is_on in checked:
@@ -92,8 +91,8 @@ def bring_in(session: Session, author: Author, content: bytes, *, hosts: frozens
     return len(checked)
 
 
-def read(content: bytes, *, most: int) -> list[tuple[int, Draft, bool]]:
-    """What the file says: line, rule, and whether it is on. Raises `Refused` or `Invalid`."""
+def read(content: bytes, *, most: int) -> tuple[list[tuple[int, Draft, bool]], list[Fault]]:
+    """What the file says: line, rule, and whether it is on; and the lines that say nothing. Raises `Invalid`."""
     sheet = sheets.read(content, most_rows=most)
     if missing := [head for head in (NAME, ANSWERS[0]) if head not in sheet.heads]:
         raise Invalid("表头里没有“%(head)s”这一列。请先下载表格，再照着填。", field="file", head=missing[0])
@@ -108,9 +107,7 @@ def read(content: bytes, *, most: int) -> list[tuple[int, Draft, bool]]:
             drafts.append((line, _draft(typed), _yes(typed[ON], ON, usual=True)))
         except Invalid as refusal:
             faults.append(Fault(line, _head(refusal.field), refusal))
-    if faults:
-        raise Refused(faults)
-    return drafts
+    return drafts, faults
 
 
 def _draft(row: dict[str, str]) -> Draft:

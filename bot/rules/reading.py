@@ -53,6 +53,11 @@ class Kept:
         return writing.content_of(self.last)
 
     @property
+    def differs(self) -> bool:
+        """Whether customers get something else than its author wrote last."""
+        return self.speaking is not None and self.last is not self.speaking
+
+    @property
     def hours(self) -> Hours:
         return hours_of(self.rule.hours)
 
@@ -187,7 +192,8 @@ def _with_versions(session: Session, rules: Sequence[ReplyRule], now: datetime) 
 
 
 def _searchable(kept: Kept) -> str:
-    said = kept.newest
-    texts = [kept.rule.name, *(one.words for one in said.patterns)]
-    texts += [words for one in said.answers for words in (one.text, one.title, one.description)]
+    texts = [kept.rule.name]
+    for said in (kept.shown, kept.newest):
+        texts += [one.words for one in said.patterns]
+        texts += [words for one in said.answers for words in (one.text, one.title, one.description)]
     return "\n".join(plain(words[start : start + 100]) for words in texts for start in range(0, len(words) or 1, 100))

@@ -6,6 +6,8 @@ when a rule answers, its name and its priority need nobody's consent.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -44,6 +46,13 @@ _HEARD: Final = (ReviewState.PENDING, ReviewState.APPROVED)
 class TooManyRules(BusinessError):
     code = "too_many_rules"
     message = "规则最多 %(most)s 条，请先删掉不用的。"
+
+
+class RuleChanged(BusinessError):
+    """Somebody else has saved the rule since it was opened."""
+
+    code = "reply_rule_changed"
+    message = "这条规则在您打开以后又被改过，您的改动没有保存。请先看看现在的内容，再决定要不要再保存。"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +107,16 @@ def keep(session: Session, author: Author, checked: Draft, *, now: datetime, is_
 
 
 def change(
-    session: Session, author: Author, rule_id: int, draft: Draft, *, hosts: frozenset[str], now: datetime
+    session: Session, author: Author, rule_id: int, draft: Draft, *, was: str, hosts: frozenset[str], now: datetime
 ) -> bool:
-    """Keep a rule as it is now written. True where what it hears or says is new, and waits for the operator."""
+    """Keep a rule as it is now written. True where what it hears or says is new, and waits for the operator.
+
+    `was` is the `mark` of what its author had before them; raises `RuleChanged` where it is another by now.
+    """
     rule = find(session, author.merchant_id, rule_id)
+    session.refresh(rule, with_for_update=True)
+    if mark(session, rule) != was:
+        raise RuleChanged
     checked = check(session, author, draft, hosts=hosts)
     rule.name, rule.priority = checked.name, checked.priority
     rule.hours = contents.hours_to_json(checked.hours)
@@ -225,6 +240,12 @@ def newest_of(session: Session, rule_id: int) -> ReplyRuleVersion:
     kept = select(ReplyRuleVersion).where(ReplyRuleVersion.rule_id == rule_id)
     is_back = ReplyRuleVersion.review == ReviewState.WITHDRAWN
     return session.scalars(kept.order_by(is_back, ReplyRuleVersion.id.desc()).limit(1)).one()
+
+
+def mark(session: Session, rule: ReplyRule) -> str:
+    """Tells one state of a rule, as its form shows it, from every other."""
+    written = [rule.name, rule.priority, rule.hours, newest_of(session, rule.id).id]
+    return hashlib.sha256(json.dumps(written, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def content_of(version: ReplyRuleVersion) -> Content:
@@ -371,6 +392,12 @@ def _refuse_too_many(session: Session, author: Author) -> None:
 def count(session: Session, merchant_id: int | None) -> int:
     there = select(func.count()).select_from(ReplyRule).where(_owned(merchant_id), ReplyRule.deleted_at.is_(None))
     return session.execute(there).scalar_one()
+
+
+def count_on(session: Session) -> int:
+    """How many rules there are that may answer, of merchants and of the platform."""
+    on = select(func.count()).select_from(ReplyRule).where(ReplyRule.is_on, ReplyRule.deleted_at.is_(None))
+    return session.execute(on).scalar_one()
 
 
 def _add_version(session: Session, author: Author, rule_id: int, content: Content, now: datetime) -> int:

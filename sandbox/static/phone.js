@@ -212,7 +212,7 @@ class World {
       }
       this.#handsets.get(openid).allowPutAway(this.onStage.length > 1);
     }
-    for (const openid of this.onStage) at.stage.append(this.#handsets.get(openid).element);
+    this.#stand(this.onStage.map((openid) => this.#handsets.get(openid)));
     document.body.dataset.phones = String(this.onStage.length);
     for (const button of document.querySelectorAll("[data-phones-wanted]")) {
       button.setAttribute("aria-pressed", String(Number(button.dataset.phonesWanted) === this.#wanted));
@@ -223,6 +223,17 @@ class World {
     this.activate(active);
     this.people.draw();
     this.#writeAddress();
+  }
+
+  /** Puts phones in their order. One that stands right is not touched: moved in the page, it would lose cursor and scroll. */
+  #stand(handsets) {
+    let next = null;
+    for (const handset of [...handsets].reverse()) {
+      if (handset.element.parentNode !== at.stage || handset.element.nextElementSibling !== next) {
+        handset.moved(() => at.stage.insertBefore(handset.element, next));
+      }
+      next = handset.element;
+    }
   }
 
   /** Several phones are drawn as much smaller as it takes to have all of them in view. */

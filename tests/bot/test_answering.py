@@ -177,7 +177,10 @@ def test_whoever_wants_a_person_gets_the_shops_or_the_platforms(
     assert ann.says("转人工").startswith("已经转给 王记水果 的人")
     assert ann.heard == [("王记水果", "转人工", True)]
     ann.says("退出")
-    assert ann.says("人工").startswith("您想找哪家店的人？请回复：找 王记水果")
+    said = ann.says("人工")
+    assert said.startswith("您想找哪家店的人？请回复：找 王记水果")
+    assert "请回复：电话" in said
+    assert "看到" not in said, "nobody reads what is written to nobody"
     rule(street, None, "人工", says="物业客服 9 点上班")
     assert ann.says("人工") == "物业客服 9 点上班"
     ann.says("找 王记水果")

@@ -67,6 +67,24 @@ def test_a_shop_is_called_by_its_name(said: str) -> None:
     assert meant.shops == (FRUIT,)
 
 
+def test_with_the_word_before_it_one_character_of_a_name_is_enough_to_be_asked(
+    street: Neighbourhood, inbox: Inbox, fruit: Code, tea: Code
+) -> None:
+    ann = fan(inbox, street)
+    assert ann.says("找 茶").startswith("您想找哪家店？请回复数字：\n1. 李家茶馆")
+    assert "聊天" in ann.says("1")
+    assert ann.says("找王") == ""
+    assert ann.heard == [("李家茶馆", "找王", True)], "to a shop it is a sentence"
+    assert "1. 王记水果" in ann.says("找 王")
+    assert "没有找到“鱼”这家店" in ann.says("找 鱼", after=48 * HOUR)
+
+
+def test_the_word_alone_asks_which_shop(street: Neighbourhood, inbox: Inbox, fruit: Code, tea: Code) -> None:
+    ann = fan(inbox, street, fruit, tea)
+    for said in ("找", "找 店名"):
+        assert ann.says(said).startswith("您想找哪家店？请回复数字：\n1.")
+
+
 def test_several_of_that_name_are_several_and_none_is_none() -> None:
     several = context.meant_by("找 王记", known=[], shops=SHOPS)
     assert several is not None

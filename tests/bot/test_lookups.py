@@ -19,6 +19,7 @@ from merchants import cards
 from merchants.cards import Card
 from tests.bot.chat import HOUR, Person, fan
 from tests.community import Code, Neighbourhood, wrote
+from tests.conftest import advance
 
 SHOPS = Shops({1: "王记水果", 2: "老王茶馆"}, frozenset({"水果", "餐饮"}))
 GATE = (31.8206, 117.2272)
@@ -44,6 +45,7 @@ def opened(street: Neighbourhood, merchant_id: int, kind: str, at: tuple[float, 
         ("商家：奶茶", Lookup.SHOPS, "奶茶"),
         ("电话", Lookup.PHONE, ""), ("电话 锁匠", Lookup.PHONE, "锁匠"), ("電話　鎖匠", Lookup.PHONE, "锁匠"),
         ("电话：开锁", Lookup.PHONE, "开锁"), ("公告", Lookup.NOTICES, ""), ("小区公告", Lookup.NOTICES, ""),
+        ("公告 停水", Lookup.NOTICES, "停水"), ("公告：停 水", Lookup.NOTICES, "停水"), ("公告 。", Lookup.NOTICES, ""),
         ("看看公告", Lookup.NOTICES, ""), ("请回复：公告", Lookup.NOTICES, ""),
     ],
 )  # fmt: skip
@@ -93,16 +95,34 @@ def test_shops_by_kind_and_the_nearest_first_once_a_place_was_sent(
     assert "没有找到“药房”类的店" in ann.says("商家 药房")
 
 
-def test_a_place_that_is_sent_changes_nobody_to_talk_to_and_the_shop_sees_it(
+def test_a_place_that_is_sent_to_a_shop_is_the_shops_to_answer(
     street: Neighbourhood, inbox: Inbox, fruit: Code
 ) -> None:
-    opened(street, fruit.merchant_id, "水果", GATE)
+    opened(street, fruit.merchant_id, "水果", (31.8216, 117.2272))
+    opened(street, street.merchant("别家水果"), "水果", GATE)
     ann = fan(inbox, street, fruit)
     ann.says("找 王记水果")
-    assert "王记水果，0 米" in ann.sends_place(*GATE)
-    assert ann.heard == [("王记水果", "小区北门\n31.820600,117.227200", False)]
+    assert ann.sends_place(*GATE) == "这里离 王记水果 约 111 米"
+    assert ann.heard == [("王记水果", "小区北门\n31.820600,117.227200", True)]
+    assert ann.answered_by[-1] == "talk"
     assert ann.says("送到这里") == ""
     assert ann.windows == ["王记水果"] * 3
+    assert ann.says("还在吗", after=HOUR) != ""
+    ann.now += HOUR / 2
+    advance(inbox._runtime, HOUR / 2)
+    far = ann.sends_place(*GATE)
+    assert far.startswith("您正在和 王记水果 聊天")
+    assert far.endswith("\n这里离 王记水果 约 111 米")
+
+
+def test_a_shop_whose_place_nobody_told_gets_the_place_all_the_same(
+    street: Neighbourhood, inbox: Inbox, fruit: Code
+) -> None:
+    ann = fan(inbox, street, fruit)
+    assert ann.sends_place(*GATE).startswith("附近的店：\n1. 王记水果"), "no list is by distance without distances"
+    ann.says("找 王记水果")
+    assert ann.sends_place(*GATE) == ""
+    assert [kept[1] for kept in ann.heard] == ["小区北门\n31.820600,117.227200"]
 
 
 def test_whom_to_call(runtime: Runtime, street: Neighbourhood, inbox: Inbox) -> None:
@@ -134,6 +154,9 @@ def test_notices_are_told(runtime: Runtime, street: Neighbourhood, inbox: Inbox)
     said = ann.says("小区公告")
     assert f"/m/notices/{one}" in said
     assert "周三停水</a>\n8 点到 12 点停水。" in said
+    assert ann.says("公告 停水").startswith("提到“停水”的公告：\n1.")
+    assert ann.says("公告：8点").startswith("提到“8点”的公告：\n1.")
+    assert ann.says("公告 停电").startswith("没有提到“停电”的公告。最新公告：\n1.")
 
 
 def test_a_repeated_look_up_finds_its_first_answer(street: Neighbourhood, inbox: Inbox, fruit: Code) -> None:

@@ -71,6 +71,29 @@ def test_several_phones_stand_side_by_side_and_all_can_be_seen(box: Box, new_win
             assert one["x"] + one["width"] <= stage["x"] + stage["width"] + 1
 
 
+def test_two_messages_are_typed_in_a_row_and_the_chat_stays_at_its_end(
+    box: Box,
+    receiver: Receiver,
+    new_window: NewWindow,  # noqa: F811
+) -> None:
+    box.control("/account", {"callback_url": receiver.url, "mode": "plain"})
+    receiver.answer = receiver.words("好的。" * 60)
+    ann, bai = box.person(name="安安", following=True), box.person(name="白白", following=True)
+    page = new_window("phones", DESK).page
+    page.goto(f"{box.url}/?people={ann},{bai}")
+    phone = page.get_by_test_id(f"phone-{ann}")
+    phone.get_by_test_id("say-input").click()
+    for number, words in enumerate(("第一句", "第二句", "第三句"), start=1):
+        with page.expect_response("**/sandbox/people?*"):
+            page.keyboard.type(words)
+            page.keyboard.press("Enter")
+        expect(phone.locator("[data-testid=message][data-from=account]")).to_have_count(number)
+    expect(phone.locator("[data-testid=message][data-from=person]")).to_contain_text(["第一句", "第二句", "第三句"])
+    expect(phone.get_by_test_id("say-input")).to_be_focused()
+    chat = phone.get_by_test_id("chat")
+    assert chat.evaluate("list => list.scrollTop > 0 && list.scrollHeight - list.scrollTop - list.clientHeight < 5")
+
+
 def test_on_a_small_screen_one_phone_is_in_view_and_tabs_lead_to_the_others(
     box: Box,
     new_window: NewWindow,  # noqa: F811
@@ -93,13 +116,15 @@ def test_a_script_is_played_on_the_page(
     tmp_path: Path,
 ) -> None:
     box.control("/account", {"callback_url": receiver.url, "mode": "plain"})
-    receiver.answer = receiver.words("今晚九点关门")
+    receiver.answer = receiver.words('今晚九点关门，<a href="https://example.com/">看营业时间</a>')
     script = tmp_path / "hours.toml"
     script.write_text(
         'name = "问几点关门"\npeople = [{ name = "安安", following = true }, { name = "白白", following = true }]\n'
         'steps = [{ say = "几点关门", contains = "九点" }, { person = "白白", say = "明天呢", contains = "十点" }]'
     )
     page = new_window("phones", DESK).page
+    errors: list[str] = []
+    page.on("console", lambda line: errors.append(line.text) if line.type == "error" else None)
     page.goto(box.url)
     page.get_by_role("tab", name="剧本").click()
     page.get_by_test_id("script-file").set_input_files(script)
@@ -107,6 +132,9 @@ def test_a_script_is_played_on_the_page(
     rows = page.get_by_test_id("play-step-row")
     expect(rows.nth(0)).to_have_attribute("data-state", "passed")
     expect(rows.nth(1)).to_have_attribute("data-state", "waiting")
+    expect(page.get_by_test_id("play-state")).to_have_text("1 / 2 · 演到这里")
+    expect(rows.nth(0)).to_contain_text("看营业时间")
+    expect(rows.nth(0)).not_to_contain_text("href")
     expect(page.locator(".handset")).to_have_count(2)
     page.get_by_test_id("play-all").click()
     expect(rows.nth(1)).to_contain_text("没有说到“十点”")
@@ -115,6 +143,9 @@ def test_a_script_is_played_on_the_page(
     page.get_by_test_id("script-text").fill("steps = [{ shout = '在吗' }]")
     page.get_by_test_id("script-use").click()
     expect(page.get_by_test_id("toast")).to_contain_text("正好有一件事")
+    page.get_by_test_id("script-file").set_input_files(script)
+    expect(page.get_by_test_id("play-state")).not_to_be_visible()
+    assert errors == []
 
 
 def test_a_day_is_recorded_and_the_clock_and_faults_are_set_on_the_page(

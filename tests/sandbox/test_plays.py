@@ -127,7 +127,8 @@ def test_what_nobody_could_do_is_told_in_a_sentence(box: Box, answering: Receive
 @pytest.mark.parametrize(
     ("source", "why"),
     [
-        ("steps = [", "不是 TOML"),
+        ("steps = [", "这不是 TOML：到末尾还没有写完"),
+        ("name = 'x'\n你好", "这不是 TOML：第 2 行看不懂"),
         ("name = 'x'", "steps"),
         ("steps = []", "1 到"),
         ("steps = [{ person = '安' }]", "正好有一件事"),
@@ -209,6 +210,8 @@ def test_a_recording_is_stopped_and_a_day_without_anybody_is_empty(box: Box, ans
     box.act(box.person(following=True), "say", text="之前")
     box.control("/recording", {"on": True})
     assert box.look("/recording")["on"]
+    assert box.control("/recording", {"on": False})["on"] is False
+    box.act(box.person(following=True), "say", text="之后")
     assert box.control("/recording", {"on": False})["on"] is False
     head, *steps = box.http.get(f"{box.url}/sandbox/recording/file").text.splitlines()
     assert (json.loads(head)["people"], steps) == ([], [])

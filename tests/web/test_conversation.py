@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from urllib.parse import quote
 
@@ -15,14 +16,19 @@ from core.database import Role
 from core.runtime import Runtime
 from tests.community import Neighbourhood, new_openid, subscribed, wrote
 from tests.web.conftest import Crew
+from web.operator.conversation import _share
 
 PAGE = "/operator/conversation"
 
 
 def test_an_empty_house_says_so(crew: Crew) -> None:
     page = crew.operator.get(PAGE).text
-    for sentence in ("没有失败", "没有答不上的话", "每条规则都用上了"):
+    for sentence in ("没有失败", "没有答不上的话", "还没有开着的规则"):
         assert sentence in page
+
+
+def test_what_happened_once_in_a_thousand_times_is_not_never() -> None:
+    assert [_share(count, 1000) for count in (1, 9, 10, 16, 1000)] == ["<1%", "<1%", "1%", "2%", "100%"]
 
 
 def test_latencies_failures_and_questions_are_told(runtime: Runtime, crew: Crew) -> None:
@@ -51,6 +57,9 @@ def test_latencies_failures_and_questions_are_told(runtime: Runtime, crew: Crew)
     assert f'href="/operator/reply-rules/new?keyword={quote("几点关门？")}"' in page
     new_rule = crew.operator.get(f"/operator/reply-rules/new?keyword={quote('几点关门？')}").text
     assert new_rule.count("几点关门？") == 2
+    assert re.search(r'name="exact"[^>]*>几点关门？</textarea>', new_rule), "four characters are the whole question"
+    longer = crew.operator.get(f"/operator/reply-rules/new?keyword={quote('门口能停车吗')}").text
+    assert re.search(r'name="contains"[^>]*>门口能停车吗</textarea>', longer)
     narrowed = crew.operator.get(f"{PAGE}?merchant={crew.merchant_id}&days=30&span=month").text
     assert "几点关门？" in narrowed
     assert "停车" not in narrowed

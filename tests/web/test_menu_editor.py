@@ -146,6 +146,9 @@ def test_changes_that_were_not_saved_are_asked_about(page: Page) -> None:
     page.get_by_role("button", name="加一个底部按钮").click()
     write(page, "优惠券优惠券", "words", words="优惠券")
     expect(page.locator(".menu-count").first).to_have_text("18 / 16 字节")
+    page.get_by_role("button", name="发布到公众号").click()
+    expect(page.locator("[data-told]")).to_contain_text("名字太长")
+    expect(page.locator("dialog")).to_have_count(0)
     asked: list[str] = []
 
     def stay(dialog: Any) -> None:

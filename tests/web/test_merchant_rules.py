@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -21,6 +22,7 @@ from tests.web.conftest import Browser
 from tests.web.shops import Shop, open_shop
 
 HOME = "/merchant/rules"
+SEEN = re.compile(r'name="seen" value="([0-9a-f]{16})"')
 ARTICLE = "https://mp.weixin.qq.com/s/1"
 
 
@@ -48,6 +50,11 @@ def write(shop: Shop, **changed: Any) -> int:
     answer = shop.owner.post(HOME, fields(**changed))
     assert answer.status_code == 303, answer.text
     return rules(shop.runtime)[-1].id
+
+
+def seen(shop: Shop, rule_id: int) -> str:
+    """What the opened form says it shows."""
+    return str(SEEN.findall(shop.owner.get(f"{HOME}/{rule_id}").text)[0])
 
 
 def approve(runtime: Runtime) -> None:
@@ -113,7 +120,7 @@ def test_a_rule_is_written_with_everything_it_can_have(shop: Shop) -> None:
     )
     same = {"contains": "怎么走、路线", "wildcard": "几点*门", "occasions": ["image", "location"], "hands_over": "true"}
     card = {"kind2": "news", "title2": "新店", "description2": "来坐坐", "url2": ARTICLE}
-    again = fields(**same, **card, name="路")
+    again = fields(**same, **card, name="路", seen=seen(shop, rule_id))
     assert shop.owner.post(f"{HOME}/{rule_id}", again).status_code == 303
     assert len(versions(shop.runtime)) == 1
     assert [(one.name, one.priority, one.hours) for one in rules(shop.runtime)] == [("路", 5, {})]
@@ -193,11 +200,33 @@ def test_it_is_switched_moved_copied_deleted_and_taken_back(shop: Shop) -> None:
 def test_what_waits_is_taken_back(shop: Shop) -> None:
     rule_id = write(shop)
     approve(shop.runtime)
-    shop.owner.post(f"{HOME}/{rule_id}", fields(text1="小区西门"))
-    assert "等待审批" in shop.owner.get(HOME).text
+    shop.owner.post(f"{HOME}/{rule_id}", fields(text1="小区西门", seen=seen(shop, rule_id)))
+    page = shop.owner.get(HOME).text
+    assert "改动等待审批" in page
+    now_given, waiting = page.split('<details class="rule-next">')
+    assert "小区东门" in now_given, "customers still get what was approved"
+    assert "小区西门" not in now_given
+    assert "小区西门" in waiting
+    assert "小区东门" in shop.owner.get(f"{HOME}/{rule_id}").text
     shop.owner.post(f"{HOME}/{rule_id}/withdraw")
     assert "等待审批" not in shop.owner.get(HOME).text
     assert [one.review for one in versions(shop.runtime)] == ["approved", "withdrawn"]
+
+
+def test_of_two_windows_the_second_is_told_and_loses_nothing(shop: Shop) -> None:
+    rule_id = write(shop)
+    opened = seen(shop, rule_id)
+    assert shop.owner.post(f"{HOME}/{rule_id}", fields(text1="小区西门", seen=opened)).status_code == 303
+    told = shop.owner.post(f"{HOME}/{rule_id}", fields(text1="小区北门", seen=opened))
+    assert told.status_code == 409
+    assert "在您打开以后又被改过" in told.text
+    assert "小区北门</textarea>" in told.text, "what was typed stays"
+    assert "小区西门" in told.text, "and what the other window saved is shown"
+    assert versions(shop.runtime)[-1].answers[0]["text"] == "小区西门"
+    assert shop.owner.post(f"{HOME}/{rule_id}", fields(text1="小区北门")).status_code == 409
+    again = fields(text1="小区北门", seen=SEEN.findall(told.text)[0])
+    assert shop.owner.post(f"{HOME}/{rule_id}", again).status_code == 303
+    assert versions(shop.runtime)[-1].answers[0]["text"] == "小区北门"
 
 
 def test_the_tester_says_who_answers_and_why_the_others_do_not(shop: Shop) -> None:

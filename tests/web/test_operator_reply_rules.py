@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import pytest
@@ -81,7 +82,8 @@ def test_the_platforms_rule_answers_at_once(runtime: Runtime, crew: Crew) -> Non
     form = crew.operator.get(f"{HOME}/{rule_id}").text
     assert "estate</textarea>" in form
     assert "转给店里的人" not in form.split("<aside")[0]
-    changed = wanted | {"text1": "找物业请到东门"}
+    (seen,) = re.findall(r'name="seen" value="(\w+)"', form)
+    changed = wanted | {"text1": "找物业请到东门", "seen": seen}
     assert crew.operator.post(f"{HOME}/{rule_id}", changed).status_code == 303
     page = crew.operator.get(f"{HOME}/try?words=物业费怎么交").text
     assert "由“物业”回答" in page

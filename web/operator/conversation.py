@@ -15,6 +15,7 @@ from bot import insight
 from bot.answering import Answered
 from bot.callbacks import LATE_MS
 from bot.insight import Slot
+from bot.rules import writing
 from core.clock import SHANGHAI
 from merchants.merchants import names_of
 from web.auth.access import operator_required
@@ -90,6 +91,7 @@ def index() -> str:
     questions = insight.unanswered(g.session, since=asked_since, merchant_id=wanted.merchant, limit=SHOWN)
     rules = insight.silent_rules(g.session, now=at, limit=RULES_SHOWN)
     shares = insight.answered(g.session, since=asked_since)
+    answered = sum(count for _name, count in shares)
     whose = {one for question in questions.groups for one in question.merchants} | {one.merchant_id for one in rules}
     return render_template(
         "operator/conversation.html",
@@ -115,10 +117,10 @@ def index() -> str:
             for one in insight.failures(g.session, since=slots[0].at, limit=SHOWN)
         ],
         days=[(_("最近 %(n)s 天", n=n), here(days=n), wanted.days == n) for n in ("7", "30")],
-        shares=[(ANSWERS.get(name, name), count) for name, count in shares],
-        answered=sum(count for _name, count in shares),
+        shares=[(ANSWERS.get(name, name), count, _share(count, answered)) for name, count in shares],
         questions=questions,
         rules=rules,
+        has_rules=writing.count_on(g.session) > 0,
         names=names_of(g.session, whose),
         new_rule=lambda question: f"{NEW_RULE}?{urlencode({'keyword': question.example[:KEYWORD_MAX]})}",
     )
@@ -126,6 +128,11 @@ def index() -> str:
 
 def _name(slot: Slot, *, is_day: bool) -> str:
     return f"{slot.at.astimezone(SHANGHAI):%H:00}" if is_day else day(slot.at.astimezone(SHANGHAI).date())
+
+
+def _share(count: int, of: int) -> str:
+    """Of something that happened, never nothing."""
+    return "<1%" if 100 * count < of else f"{100 * count / of:.0f}%"
 
 
 def _whole(milliseconds: float | None) -> int | None:

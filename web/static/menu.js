@@ -324,23 +324,35 @@
   let waiting = 0, asked = 0;
   function judge() {
     clearTimeout(waiting);
-    waiting = setTimeout(async () => {
-      const turn = ++asked;
-      try {
-        const answer = await fetch("/operator/menu/check", {
-          method: "POST", body: new URLSearchParams({ buttons: JSON.stringify(buttons) }),
-          headers: { "X-CSRFToken": document.querySelector("meta[name=csrf-token]").content },
-        });
-        const told = await answer.json();
-        if (turn !== asked) return;
-        verdict = answer.ok ? told : { faults: [{ place: [], field: "", text: told.error || texts.lost }], advice: [] };
-      } catch {
-        if (turn !== asked) return;
-        verdict = { faults: [{ place: [], field: "", text: texts.lost }], advice: [] };
-      }
-      drawVerdict();
-    }, 300);
+    waiting = setTimeout(check, 300);
   }
+
+  async function check() {
+    clearTimeout(waiting);
+    const turn = ++asked;
+    try {
+      const answer = await fetch("/operator/menu/check", {
+        method: "POST", body: new URLSearchParams({ buttons: JSON.stringify(buttons) }),
+        headers: { "X-CSRFToken": document.querySelector("meta[name=csrf-token]").content },
+      });
+      const told = await answer.json();
+      if (turn !== asked) return;
+      verdict = answer.ok ? told : { faults: [{ place: [], field: "", text: told.error || texts.lost }], advice: [] };
+    } catch {
+      if (turn !== asked) return;
+      verdict = { faults: [{ place: [], field: "", text: texts.lost }], advice: [] };
+    }
+    drawVerdict();
+  }
+
+  // Whether all are to see it is asked only of a menu that can be published.
+  part("publish").addEventListener("click", async (event) => {
+    event.preventDefault();
+    await check();
+    if (!verdict.faults.length) return form.requestSubmit(part("publish"));
+    part("faults").scrollIntoView({ block: "center" });
+    tell(verdict.faults[0].text);
+  });
 
   // ---- All of it ----
 

@@ -72,6 +72,13 @@ export class Handset {
     this.element.remove();
   }
 
+  /** Moves the phone in the page; a chat that was read to its end still is. */
+  moved(move) {
+    const atEnd = this.nearEnd;
+    move();
+    if (atEnd) this.#toEnd();
+  }
+
   #listen() {
     const { parts: at } = this;
     this.element.addEventListener("pointerdown", () => this.world.activate(this.openid), true);

@@ -6,7 +6,8 @@ const LINK = /<a\s[^>]*?href\s*=\s*(?:"([^"]*)"|'([^']*)')[^>]*>([\s\S]*?)<\/a>|
 const ENTITIES = { "&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'", "&nbsp;": " " };
 
 const unescape = (text) => text.replace(/&(?:amp|lt|gt|quot|#39|nbsp);/g, (entity) => ENTITIES[entity]);
-const withoutTags = (text) => unescape(text.replace(/<[^>]*>/g, ""));
+/** What a text of the account reads as, without its links. */
+export const withoutTags = (text) => unescape(text.replace(/<[^>]*>/g, ""));
 
 /** The address if it is one a phone may open, else null. */
 export function webAddress(text) {

@@ -2,6 +2,7 @@
 
 import { Poll, Refused, post } from "./api.js";
 import { h, redrawIfChanged, toast } from "./dom.js";
+import { withoutTags } from "./messages.js";
 
 const STATES = { waiting: "还没演", playing: "正在演", passed: "演完了，都如所料", failed: "演完了，有的不如所料" };
 const MARKS = { waiting: "○", playing: "…", passed: "✓", failed: "✗" };
@@ -28,7 +29,7 @@ function stepWords(step) {
   }
 }
 
-const saidWords = (message) => message.text ?? message.title ?? message.head_content ?? `[${message.type}]`;
+const saidWords = (message) => withoutTags(message.text ?? message.title ?? message.head_content ?? `[${message.type}]`);
 
 export class Plays {
   #text = "";
@@ -39,14 +40,12 @@ export class Plays {
     this.world = world;
     at.scriptFile.addEventListener("change", () => this.#open());
     at.scriptUse.addEventListener("click", () => this.#use(at.scriptText.value, "写在这里的剧本"));
-    at.scriptChoice.addEventListener("change", () => { this.#play = null; this.#draw(); });
-    at.scriptFresh.addEventListener("change", () => { this.#play = null; this.#draw(); });
-    at.scriptSpeed.addEventListener("change", () => { this.#play = null; this.#draw(); });
+    for (const choice of [at.scriptChoice, at.scriptFresh, at.scriptSpeed]) choice.addEventListener("change", () => this.#clear());
     at.playStep.addEventListener("click", () => this.#go("step"));
     at.playAll.addEventListener("click", () => this.#go("rest"));
     at.playStop.addEventListener("click", () => this.#go("stop"));
     at.recordingToggle.addEventListener("click", () => this.#record());
-    this.poll = new Poll(() => `/sandbox/play/${this.#play.id}`, 0.5, (play) => this.#receive(play));
+    this.poll = new Poll(() => `/sandbox/play/${this.#play.id}`, 0.5, (play) => this.#told(play));
     this.recording = new Poll(() => "/sandbox/recording", 5, (told) => this.#recordingKnown(told));
   }
 
@@ -75,12 +74,18 @@ export class Plays {
       const { scripts, why } = await post("/sandbox/scripts", { text });
       if (why) throw new Refused(why);
       this.#text = text;
-      this.#play = null;
       this.at.scriptName.textContent = name;
       this.at.scriptChoice.replaceChildren(...scripts.map((script) => h("option", { value: script.name }, `${script.name}（${script.steps} 步）`)));
       this.at.scriptChoiceRow.hidden = scripts.length < 2;
-      this.#draw();
+      this.#clear();
     });
+  }
+
+  /** The play on the page is over and done with; the next button puts on another. */
+  #clear() {
+    this.poll.stop();
+    this.#play = null;
+    this.#draw();
   }
 
   // ---- playing ------------------------------------------------------------------------------------------------
@@ -88,8 +93,8 @@ export class Plays {
   async #go(how) {
     await this.#say(async () => {
       if (!this.#play || (how !== "stop" && this.#play.done === this.#play.total)) await this.#putOn();
-      this.#receive(await post(`/sandbox/play/${this.#play.id}/${how}?wait=0`));
       this.poll.start();
+      this.#told(await post(`/sandbox/play/${this.#play.id}/${how}?wait=0`));
       this.poll.now();
     });
   }
@@ -99,13 +104,16 @@ export class Plays {
     const speed = scriptSpeed.value ? Number(scriptSpeed.value) : null;
     const wish = { text: this.#text, name: scriptChoice.value, mode: "step", fresh: scriptFresh.checked, speed };
     const [play] = (await post("/sandbox/play", wish)).plays;
-    this.#receive(play);
+    this.#play = play;
+    this.#draw();
     // The list of people must know them before their phones can stand there.
     await this.world.people.poll.now();
     this.world.stage(play.people.map((person) => person.openid));
   }
 
-  #receive(play) {
+  /** What the sandbox tells of a play; another may have taken its place since it was asked. */
+  #told(play) {
+    if (play.id !== this.#play?.id) return;
     this.#play = play;
     if (play.state === "passed" || play.state === "failed") this.poll.stop();
     this.#draw();
@@ -121,7 +129,7 @@ export class Plays {
     at.playCard.hidden = !play;
     if (!play) return;
     at.playName.textContent = play.name;
-    at.playState.textContent = `${play.done} / ${play.total} · ${play.failed > 0 && playing ? `已有 ${play.failed} 步不如所料` : STATES[play.state]}`;
+    at.playState.textContent = `${play.done} / ${play.total} · ${play.failed > 0 && playing ? `已有 ${play.failed} 步不如所料` : play.state === "waiting" && play.done > 0 ? "演到这里" : STATES[play.state]}`;
     redrawIfChanged(at.playSteps, play.steps, () => play.steps.slice(0, MOST_SHOWN).map((step) => this.#step(step)));
   }
 

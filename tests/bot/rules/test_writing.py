@@ -33,7 +33,9 @@ def in_force(street: Neighbourhood, merchant_id: int) -> list[tuple[str, ...]]:
 
 def change(street: Neighbourhood, merchant_id: int, rule_id: int, wanted: Draft) -> bool:
     with street.runtime.transaction(Role.MERCHANT, merchant_id=merchant_id) as session:
-        return writing.change(session, author(session, merchant_id), rule_id, wanted, hosts=HOSTS, now=street.now)
+        was = writing.mark(session, writing.find(session, merchant_id, rule_id))
+        writer = author(session, merchant_id)
+        return writing.change(session, writer, rule_id, wanted, was=was, hosts=HOSTS, now=street.now)
 
 
 def test_a_merchants_rule_answers_once_the_operator_has_agreed(street: Neighbourhood, tea: int) -> None:
@@ -91,7 +93,8 @@ def test_the_platforms_rule_is_in_force_at_once(street: Neighbourhood) -> None:
     rule_id = create(street, None, draft("物业费"))
     with street.runtime.transaction(Role.PLATFORM) as session:
         writer = author(session, None)
-        writing.change(session, writer, rule_id, draft("物业"), hosts=HOSTS, now=street.now)
+        was = writing.mark(session, writing.find(session, None, rule_id))
+        writing.change(session, writer, rule_id, draft("物业"), was=was, hosts=HOSTS, now=street.now)
         rules = book.load(session, writer.account_id, [None])[None]
     assert [one.words for one in rules[0].patterns] == ["物业"]
 
