@@ -218,6 +218,9 @@ def test_who_has_waited_too_long_stays_and_is_said_to_be_answered_at_the_next_vi
     assert listed(page) == [old, fresh]
     assert page.count("回复要等客人下次来访时发") == 1
     assert "等了 49 小时" in page
+    with shop.runtime.transaction(Role.PLATFORM) as session:
+        session.execute(text("UPDATE talk SET preview = NULL WHERE id = :id"), {"id": old})
+    assert "[满 30 天，内容已删除]" in shop.owner.get(HOME).text
     assert title(page).startswith("(2)")
 
 

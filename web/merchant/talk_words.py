@@ -41,6 +41,7 @@ GONE: dict[tuple[Kind, Direction], Any] = {
     (Kind.IMAGE, Direction.OUT): _l("图片已过期删除"),
 }
 """What stands for a file that cannot be seen any more."""
+FORGOTTEN = _l("[满 30 天，内容已删除]")
 STATES: dict[str, Any] = {
     AnswerState.PLANNED: _l("正在送"),
     AnswerState.CALLING: _l("正在送"),
@@ -141,6 +142,8 @@ def clock_minute(moment: datetime) -> str:
 
 def kind_words(kind: str, content: str | None) -> str:
     """A message in a line: its words, after what stands for it where it is no text."""
+    if kind == Kind.TEXT and content is None:
+        return str(FORGOTTEN)
     mark = str(KINDS.get(kind, ""))
     content = without_links(content or "")
     return f"{mark} {content}".strip() if content else mark
