@@ -312,11 +312,14 @@ class Turn:
         if self.answer.merchant_id is None:
             return self._say(Answered.WORD, human_words(self.now))
         self._pass_on()
-        if self.now.book.desk(self.answer.merchant_id).hands_over:
+        desk = self.now.book.desk(self.answer.merchant_id)
+        if desk.hands_over:
             self._transfer()
             return self._say(Answered.TALK)
         name = context.shown(self.now.shops.names[self.answer.merchant_id])
-        return self._say(Answered.TALK, f"已经转给 {name} 的人，看到就回您。要补充什么，直接发在这里。")
+        return self._say(
+            Answered.TALK, f"已经转给 {name} 的人。{desks.presence(desk, self.said.at)}\n要补充什么，直接发在这里。"
+        )
 
     @property
     def _is_nearly_something(self) -> bool:

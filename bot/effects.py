@@ -395,10 +395,14 @@ def _write_answer(
     if answer.merchant_id is None:
         return
     number = fan_number(answer.merchant_id, follower.id)
-    for one in known.kept if answer.passes else ():
-        _add(changes, intake.rows(intake.Said(
-            answer.merchant_id, follower.id, number, one.inbox_id, one.at, Kind.TEXT, one.text)))  # fmt: skip
     content = intake.content_of(spoken(event)) if answer.is_for_people else None
+    passed = known.kept if answer.passes else ()
+    for one in passed:
+        # What the chat says to a choice is said about what waited for it.
+        is_answered = content is None and one is passed[-1]
+        _add(changes, intake.rows(intake.Said(
+            answer.merchant_id, follower.id, number, one.inbox_id, one.at, Kind.TEXT, one.text,
+            auto=_said_by_itself(answer) if is_answered else (), auto_by=intake.LINE)))  # fmt: skip
     if content is not None:
         kind, text, media = content
         by_rule = answer.rule.name if answer.rule is not None else intake.LINE

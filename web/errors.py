@@ -16,10 +16,12 @@ from core.errors import BusinessError
 from merchants.models import StaffRole
 from web.auth.access import drop_request
 from web.language import refusal_text
+from web.security import upload_limit
 
 log = structlog.get_logger(__name__)
 
 RETRY_AFTER_S = "5"
+TOO_LARGE = 413
 
 WORDS = {
     400: (_l("请求不对"), _l("这个请求我们看不懂，请返回后再试一次。")),
@@ -66,11 +68,17 @@ def http_error(error: HTTPException) -> ResponseReturnValue:
     """Whatever Flask or a view aborted with."""
     if error.response is not None:
         return error.response
-    response = answer(error.code or 500)
+    response = answer(error.code or 500, advice=too_large() if error.code == TOO_LARGE else None)
     for name, value in error.get_headers():
         if name.lower() in {"allow", "retry-after"}:
             response.headers[name] = value
     return response
+
+
+def too_large() -> str | None:
+    """How large a file may be where one was expected."""
+    limit = upload_limit()
+    return None if limit is None else _("文件最多 %(size)s MB，请换一个小一点的。", size=f"{limit / 1024**2:g}")
 
 
 def unavailable(error: Exception) -> ResponseReturnValue:

@@ -53,9 +53,8 @@ OneLine = Annotated[
 """A name or label: something is in it, and it has no line breaks."""
 OptionalLine = Annotated[str, StringConstraints(strip_whitespace=True, max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")]
 """The same, but it may be empty."""
-Paragraph = Annotated[
-    str, StringConstraints(strip_whitespace=True, max_length=2000, pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$")
-]
+PARAGRAPH = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
+Paragraph = Annotated[str, StringConstraints(strip_whitespace=True, max_length=2000, pattern=PARAGRAPH)]
 """Longer text, with line breaks."""
 
 WRONG = _l("这一项不对，请检查。")

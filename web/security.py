@@ -142,6 +142,12 @@ def raise_upload_cap() -> None:
         request.max_content_length = size
 
 
+def upload_limit() -> int | None:
+    """How many bytes a file may have that this request brings; None where it may bring none."""
+    size = getattr(current_app.view_functions.get(request.endpoint or ""), "upload_cap", None)
+    return None if size is None else size - ENVELOPE
+
+
 def refuse_foreign_origin() -> None:
     """Unsafe requests come from our own pages (AU-4); a browser that says otherwise is believed."""
     if request.method in SAFE_METHODS or is_callback():

@@ -281,7 +281,9 @@ def _content(
 
 def checked(session: Session, words: str, *, hosts: frozenset[str], is_required: bool = True, room: int = 0) -> str:
     """Words as they are sent: without what gets the whole account banned, and no longer than the platform takes."""
-    said = clean(words, name=Phrase("回复"), field="text", longest=TEXT_MAX_BYTES, is_required=is_required, lines=True)
+    # How long it may be is counted in bytes, and said once.
+    longest = max(1, len(words))
+    said = clean(words, name=Phrase("回复"), field="text", longest=longest, is_required=is_required, lines=True)
     # Nobody reads an answer before it goes out: it is never markup.
     said = said.translate(_NO_MARKUP)
     if len(said.encode()) > TEXT_MAX_BYTES - room:

@@ -291,11 +291,14 @@ def doubts(words: DeskWords, *, hosts: frozenset[str], listed: Sequence[ListedWo
 
 def passed_on(desk: Desk, merchant_name: str, at: datetime) -> str:
     """What the chat says: whom one is talking to, whether somebody is there, and how to reach another shop."""
+    return f"您正在和 {merchant_name} 聊天。{presence(desk, at)}\n找别家请回复：找 店名"
+
+
+def presence(desk: Desk, at: datetime) -> str:
+    """What is said of who is there: the merchant's own words where it has some."""
     if desk.hours.is_open(at):
-        own = desk.first_words or "店家看到就回您。"
-    else:
-        own = desk.away_words or _away(desk.hours.opens_next(at), at)
-    return f"您正在和 {merchant_name} 聊天。{own}\n找别家请回复：找 店名"
+        return desk.first_words or "店家看到就回您。"
+    return desk.away_words or _away(desk.hours.opens_next(at), at)
 
 
 def _away(opens: datetime | None, at: datetime) -> str:

@@ -63,11 +63,21 @@ def mark_unread(session: Session, *, merchant_id: int, talk_id: int) -> None:
     )
 
 
-def assign(session: Session, *, merchant_id: int, talk_id: int, staff_id: int | None) -> None:
-    """Give a talk to somebody of the merchant's, or (None) to nobody."""
-    if staff_id is not None and staff_id not in {one.id for one in colleagues(session, merchant_id=merchant_id)}:
+def assign(session: Session, *, merchant_id: int, staff_id: int, talk_id: int, to: int | None, now: datetime) -> None:
+    """Give a talk to somebody of the merchant's, or (None) to nobody; a note in it says so to whoever reads it."""
+    names = {one.id: one.name for one in colleagues(session, merchant_id=merchant_id)}
+    if to is not None and to not in names:
         raise NotFound("没有这位店员。")
-    _change(session, "assigned_to = :staff_id", merchant_id=merchant_id, talk_id=talk_id, staff_id=staff_id)
+    answers.lock(session, merchant_id=merchant_id, talk_id=talk_id)
+    given = session.execute(
+        text("""
+            UPDATE talk SET assigned_to = :to
+            WHERE merchant_id = :merchant_id AND id = :id AND assigned_to IS DISTINCT FROM :to"""),
+        {"merchant_id": merchant_id, "id": talk_id, "to": to},
+    )
+    if rows_changed(given):
+        words = "不再分给谁。" if to is None else f"转给 {names[to]} 接待。"
+        answers.note(session, merchant_id=merchant_id, staff_id=staff_id, talk_id=talk_id, words=words, now=now)
 
 
 def close(

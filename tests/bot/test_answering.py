@@ -212,6 +212,15 @@ def test_outside_its_hours_the_desk_says_so(street: Neighbourhood, ann: Person, 
     assert "店家现在不在" in ann.says("找 王记水果")
 
 
+def test_whoever_wants_a_person_outside_the_hours_is_told_when_somebody_comes(
+    street: Neighbourhood, ann: Person, fruit: Code
+) -> None:
+    at_desk(street, fruit.merchant_id, hours=desk.Hours(closed_days=frozenset({(street.now + 8 * HOUR).date()})))
+    said = ann.says("人工")
+    assert said.startswith("已经转给 王记水果 的人。店家现在不在，明天 00:00 回来就回您。")
+    assert "看到就回" not in said
+
+
 def test_pictures_and_voices_go_to_the_shop_or_get_one_line(
     runtime: Runtime, street: Neighbourhood, inbox: Inbox, ann: Person, fruit: Code
 ) -> None:

@@ -212,6 +212,10 @@ def test_who_talks_to_nobody_is_asked_once_and_what_they_wrote_is_passed_on(
     assert ann.says("7").startswith("没有这个数字。请回复 1 到 2")
     assert ann.says("１号").startswith("刚才的话已经转给店家。\n您正在和 王记水果 聊天")
     assert ann.heard == [("王记水果", "有没有打折的西瓜", True), ("王记水果", "要两个", True)]
+    said = rows(runtime, "SELECT direction, left(content, 21) FROM talk_message ORDER BY id")
+    assert said == [
+        ("in", "有没有打折的西瓜"), ("in", "要两个"), ("auto", "刚才的话已经转给店家。\n您正在和 王记水果"),
+    ], "the shop sees what they were told"  # fmt: skip
     assert ann.windows[-1] == "王记水果"
     assert rows(runtime, "SELECT count(*) FROM pending_question") == [(0,)]
     # The question is answered: a number is a message to the shop from now on.

@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from sqlalchemy import select, text
 from bot import store
 from bot.talks import desk
 from bot.talks.intake import Said
-from bot.talks.models import CannedReply, DeskWords, Direction, Kind, Talk, TalkMessage, WordsKind
+from bot.talks.models import AnswerState, CannedReply, DeskWords, Direction, Kind, Talk, TalkMessage, Why, WordsKind
 from core.database import Role
 from core.models import AuditLog, Outbox
 from core.runtime import Runtime
@@ -28,7 +29,7 @@ from tests.conftest import statements
 from tests.web.conftest import Browser
 from tests.web.shops import Shop, open_shop, photo
 from web.auth import access
-from web.merchant.talk_words import clock_words, lasting
+from web.merchant.talk_words import answer_state, clock_words, lasting
 from web.merchant.talks import PICTURES
 from web.merchant.words import fan_number
 
@@ -217,6 +218,9 @@ def test_who_has_waited_too_long_stays_and_is_said_to_be_answered_at_the_next_vi
     assert listed(page) == [old, fresh]
     assert page.count("回复要等客人下次来访时发") == 1
     assert "等了 49 小时" in page
+    with shop.runtime.transaction(Role.PLATFORM) as session:
+        session.execute(text("UPDATE talk SET preview = NULL WHERE id = :id"), {"id": old})
+    assert "[满 30 天，内容已删除]" in shop.owner.get(HOME).text
     assert title(page).startswith("(2)")
 
 
@@ -268,7 +272,21 @@ def test_every_change_of_an_answer_is_seen_by_who_has_the_talk_open(shop: Inn, c
         session.execute(window, {"id": message.id})
         session.execute(refused, {"id": message.id})
     later = clerk.get(f"{HOME}/{talk_id}", headers={**PART, "If-None-Match": answer.headers["ETag"]})
-    assert "被拒：平台没有接受（微信代码 45047）" in later.text
+    assert "被拒：客人发来消息以后能回的条数已经用完了" in later.text
+    assert "45047" not in later.text
+    assert 'data-rewrite="在的"' in later.text, "it can be said in other words"
+
+
+def test_refusals_are_told_in_words_where_they_are_known(app: Flask) -> None:
+    def told(why: Why, errcode: int | None) -> str:
+        shown = SimpleNamespace(state=AnswerState.REFUSED, why=why, errcode=errcode)
+        return answer_state(shown)
+
+    with app.test_request_context("/merchant/talks"):
+        assert "今天能发的次数用完了" in told(Why.PLATFORM, 45009)
+        assert "48 小时" in told(Why.CLOSED, 45015)
+        assert "取消关注" in told(Why.LEFT, 43004)
+        assert told(Why.PLATFORM, 40001) == "被拒：平台没有接受（微信代码 40001）"
 
 
 def test_seeing_a_talk_takes_its_badge_away(shop: Inn) -> None:
@@ -309,6 +327,14 @@ def test_tapping_twice_answers_once(shop: Inn) -> None:
     assert "还能在聊天里回复" in shop.owner.get(f"{HOME}/{talk_id}").text
 
 
+def test_too_long_an_answer_is_told_the_one_limit_there_is(shop: Inn) -> None:
+    talk_id = shop.hears(shop.welcomes_somebody(ago=timedelta(hours=1)), "几点开门")
+    for characters in (683, 2001, 3000):
+        answer = shop.says(talk_id, "好" * characters)
+        assert (answer.status_code, answer.json["message"]) == (422, "回复太长：最多约 682 个汉字。")
+    assert shop.says(talk_id, "好" * 682).status_code == 201
+
+
 @pytest.mark.parametrize("words", ["", "好" * 700, "关注就送豆浆"])
 def test_what_is_refused_stays_in_its_field(shop: Inn, words: str) -> None:
     talk_id = shop.hears(shop.welcomes_somebody(ago=timedelta(hours=1)), "几点开门")
@@ -344,6 +370,9 @@ def test_a_picture_and_words_go_out_in_that_order(shop: Inn, clerk: Browser) -> 
     answer = clerk.post(f"{HOME}/{talk_id}/messages", bad, headers=PROGRAM)  # type: ignore[arg-type]
     assert answer.status_code == 422
     assert "JPG" in answer.get_json()["message"]
+    huge = {"text": "这是今天的", "nonce": "n3", "picture": (io.BytesIO(b"x" * 11 * 1024 * 1024), "menu.jpg")}
+    answer = clerk.post(f"{HOME}/{talk_id}/messages", huge, headers=PROGRAM)  # type: ignore[arg-type]
+    assert (answer.status_code, answer.get_json()["message"]) == (413, "文件最多 10 MB，请换一个小一点的。")
     assert len(shop.answers(talk_id)) == 2
     assert "发给客人的图片" in clerk.get(f"{HOME}/{talk_id}").text
 
@@ -399,6 +428,8 @@ def test_with_a_closed_window_the_answer_waits_and_can_be_taken_back(shop: Inn) 
         session.execute(text("UPDATE talk_message SET state = 'waiting' WHERE id = :id"), {"id": message.id})
     page = shop.owner.get(f"{HOME}/{talk_id}").text
     assert "等客人下次来访时发" in page
+    exported = shop.owner.post(f"{HOME}/export", {"box": "all"}).get_data().decode("utf-8-sig")
+    assert next(csv.DictReader(io.StringIO(exported)))["状态"] == "等客人下次来访时发", "nobody has heard it yet"
     cancel = f"{HOME}/{talk_id}/messages/{message.id}/cancel"
     assert f'formaction="{cancel}"' in page
     assert shop.owner.post(cancel).status_code == 303
@@ -473,8 +504,28 @@ def test_a_talk_is_ended_and_taken_up_again(shop: Inn) -> None:
     page = shop.owner.get(f"{HOME}/{talk_id}").text
     assert "员工wang结束了这次接待" in page
     assert "重新打开" in page
+    banner = '<p class="act-said" data-part="ended">已结束。'
+    assert banner in shop.owner.get(f"{HOME}/{talk_id}", headers=PART).text, "colleagues see it come, too"
     assert shop.owner.post(f"{HOME}/{talk_id}/reopen").status_code == 303
-    assert "结束接待" in shop.owner.get(f"{HOME}/{talk_id}").text
+    part = shop.owner.get(f"{HOME}/{talk_id}", headers=PART).text
+    assert "结束接待" in part
+    assert banner not in part
+    assert '<p class="act-said" data-part="ended" hidden>' in part
+
+
+def test_who_has_a_talk_and_the_customers_tags_stand_above_it_and_keep_up(shop: Inn, clerk: Browser) -> None:
+    talk_id = shop.hears(shop.welcomes_somebody(ago=timedelta(hours=1)), "几点开门")
+    path = f"{HOME}/{talk_id}"
+    before = shop.owner.get(path, headers=PART)
+    assert '<p class="talk-about" data-part="about"></p>' in before.text
+    with shop.runtime.transaction(Role.PLATFORM) as session:
+        clerk_id = session.execute(text("SELECT id FROM staff WHERE login = 'xiaoli'")).scalar_one()
+    clerk.get(path)
+    assert clerk.post(f"{path}/assign", {"staff": str(clerk_id)}).status_code == 303
+    assert clerk.post(f"{path}/fan", {"note": "爱喝热的", "tags": "常客"}).status_code == 303
+    after = shop.owner.get(path, headers={**PART, "If-None-Match": before.headers["ETag"]})
+    assert "员工xiaoli接待 常客" in plain(after.text)
+    assert "内部备注 · 员工xiaoli 转给 员工xiaoli 接待。" in plain(after.text)
 
 
 def test_a_talk_is_given_to_ones_own_people_only(shop: Inn, new_staff: Callable[..., int]) -> None:
@@ -560,13 +611,14 @@ def test_what_was_typed_beside_a_fault_is_all_kept(shop: Inn) -> None:
         "notify_after": "abc",
         "hands_over": "true",
     }
-    odd: list[Any] = [fields["opens"], ["25点", *[""] * 13]]
-    for opens in odd:
-        page = shop.owner.post(f"{HOME}/settings", {**fields, "opens": opens}).text
+    pages = [shop.owner.post(f"{HOME}/settings", fields).text]
+    fields["opens"] = ["25点", *[""] * 13]
+    pages.append(shop.owner.post(f"{HOME}/settings", fields).text)
+    for page in pages:
         for typed in ('value="20:45"', "10月1日</textarea>", 'value="abc"'):
             assert typed in page, typed
         assert re.search(r'name="hands_over"[^>]*checked', page)
-    assert 'value="25点"' in page
+    assert 'value="25点"' in pages[1]
 
 
 def test_the_desks_words_wait_for_the_operator(
@@ -574,6 +626,8 @@ def test_the_desks_words_wait_for_the_operator(
 ) -> None:
     path = f"{HOME}/settings"
     shop.owner.get(path)
+    assert shop.owner.post(f"{path}/words/away", {"text": ""}).status_code == 303
+    assert "没有改动，说的还是默认的话" in shop.owner.get(path).text
     assert shop.owner.post(f"{path}/words/away", {"text": "磨豆子去了，六点回来。"}).status_code == 303
     assert "等运营审批" in shop.owner.get(path).text
     refused = shop.owner.post(f"{path}/words/away", {"text": "关注就送豆浆"})

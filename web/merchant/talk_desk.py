@@ -112,6 +112,7 @@ def save_words(words_kind: str) -> ResponseReturnValue:
     form, kind = read_form(WordsForm), WordsKind(words_kind)
     if form.data is None:
         return _settings_page(words_form=(kind, form)), 422
+    before = desk.words_of(g.session, merchant_id=g.staff.merchant_id, kind=kind)
     try:
         desk.save_words(g.session, merchant_id=g.staff.merchant_id, kind=kind, words=form.data.text, hosts=own_hosts())
     except Invalid as refusal:
@@ -120,8 +121,10 @@ def save_words(words_kind: str) -> ResponseReturnValue:
     record("desk.words", kind)
     if form.data.text:
         flash(_("已交给运营审批，通过后就这样说。"), "good")
-    else:
+    elif before.speaking or before.waiting:
         flash(_("已改回默认的话。"), "good")
+    else:
+        flash(_("没有改动，说的还是默认的话。"), "good")
     return redirect(SETTINGS, 303)
 
 

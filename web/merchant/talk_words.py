@@ -41,6 +41,7 @@ GONE: dict[tuple[Kind, Direction], Any] = {
     (Kind.IMAGE, Direction.OUT): _l("图片已过期删除"),
 }
 """What stands for a file that cannot be seen any more."""
+FORGOTTEN = _l("[满 30 天，内容已删除]")
 STATES: dict[str, Any] = {
     AnswerState.PLANNED: _l("正在送"),
     AnswerState.CALLING: _l("正在送"),
@@ -59,6 +60,22 @@ REASONS: dict[str, Any] = {
     Why.NO_ROOM: _l("没有剩下的条数"),
     Why.TOO_LATE: _l("等得太久，内容已按规定删除"),
 }
+_LEFT = _l("客人已经取消关注了，收不到")
+_BLOCKED = _l("客人在公众号的黑名单里，收不到")
+CODES: dict[int, Any] = {
+    40003: _LEFT,
+    43004: _LEFT,
+    46004: _LEFT,
+    49003: _LEFT,
+    50005: _LEFT,
+    43019: _BLOCKED,
+    62751: _BLOCKED,
+    45009: _l("公众号今天能发的次数用完了，明天再发"),
+    45015: _l("客人超过 48 小时没有发消息，微信不让再发；等客人再发消息"),
+    45047: _l("客人发来消息以后能回的条数已经用完了；等客人再发消息"),
+    48002: _l("客人不接收公众号的消息"),
+}
+"""What the platform's refusal of an answer means to a shopkeeper; any other is told by its number."""
 TALK_STATES: dict[TalkState, Any] = {
     TalkState.WAITING: _l("待回复"),
     TalkState.ANSWERED: _l("已回复"),
@@ -125,6 +142,8 @@ def clock_minute(moment: datetime) -> str:
 
 def kind_words(kind: str, content: str | None) -> str:
     """A message in a line: its words, after what stands for it where it is no text."""
+    if kind == Kind.TEXT and content is None:
+        return str(FORGOTTEN)
     mark = str(KINDS.get(kind, ""))
     content = without_links(content or "")
     return f"{mark} {content}".strip() if content else mark
@@ -155,7 +174,9 @@ def answer_state(message: Any) -> str:
     """What became of an answer, with the reason where there is one."""
     state = str(STATES.get(message.state, ""))
     reason = str(REASONS.get(message.why, "")) if message.why else ""
-    if reason and message.errcode:
+    if reason and message.errcode in CODES:
+        reason = str(CODES[message.errcode])
+    elif reason and message.errcode:
         reason = str(_("%(reason)s（微信代码 %(code)s）", reason=reason, code=message.errcode))
     return str(_("%(state)s：%(reason)s", state=state, reason=reason)) if reason else state
 

@@ -10,19 +10,20 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, flash, g, jsonify, make_response, redirect, render_template, request
 from flask.typing import ResponseReturnValue
 from flask_babel import gettext as _
 from limits import RateLimitItemPerMinute
+from pydantic import StringConstraints
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from bot.talks import answers, canned, media, reading, search, tending
 from bot.talks.answers import Answer, CouponAnswer, PictureAnswer, TextAnswer
-from bot.talks.models import ClosedBy, Enquiry, Kind, MediaState, TalkMedia
+from bot.talks.models import AnswerState, ClosedBy, Enquiry, Kind, MediaState, TalkMedia, TalkState
 from bot.talks.reading import Filter, Line, Page, Shown
 from campaigns.coupons import templates
 from core import nonces
@@ -38,7 +39,7 @@ from web.auth.access import limit_acts, merchant_required
 from web.context import current_runtime, now, own_hosts
 from web.errors import wants_json
 from web.exports import Cell, csv_answer, rows_from
-from web.forms import Form, Paragraph, Submission, blank, read_form
+from web.forms import PARAGRAPH, Form, Submission, blank, read_form
 from web.language import refusal_text
 from web.live import asks_for_part, etag_of, has_seen
 from web.merchant import talk_words
@@ -109,10 +110,14 @@ class TalkQuery(TalksQuery):
     older: RowKey | None = None
 
 
+Speech = Annotated[str, StringConstraints(strip_whitespace=True, max_length=20_000, pattern=PARAGRAPH)]
+"""Words of any length somebody may paste: what can be sent of them is the service's to say, once."""
+
+
 class AnswerForm(Form):
     """What somebody of the merchant's says, or notes."""
 
-    text: Paragraph = ""
+    text: Speech = ""
     coupon: Id | None = None
     note: Literal["true"] | None = None
     picture: Literal[""] = ""
@@ -255,6 +260,7 @@ def _talk_page(talk: Line, query: TalkQuery, form: Submission[Any], fan_form: Su
         canned=canned.listed(g.session, merchant_id=g.staff.merchant_id),
         coupons=giveable(),
         text_max=TEXT_MAX_BYTES,
+        note_max=answers.NOTE_MAX,
     )
 
 
@@ -464,7 +470,7 @@ def assign(talk_id: int) -> ResponseReturnValue:
     talk = _talk(talk_id)
     wanted = read_query(AssignForm)
     staff_id = wanted.staff or None
-    tending.assign(g.session, merchant_id=g.staff.merchant_id, talk_id=talk.id, staff_id=staff_id)
+    tending.assign(g.session, **_whose(talk), to=staff_id, now=now())
     record("talk.assign", f"talk:{talk.id}", to=staff_id or 0)
     return _done(talk, _("已转交。") if staff_id else _("现在没有分给谁。"))
 
@@ -493,7 +499,7 @@ def close(talk_id: int) -> ResponseReturnValue:
     talk = _talk(talk_id)
     tending.close(g.session, merchant_id=g.staff.merchant_id, staff_id=g.staff.id, talk_id=talk.id, now=now())
     record("talk.close", f"talk:{talk.id}")
-    return _done(talk, _("已结束。客人再发消息，会自动重新打开。"))
+    return _done(talk)
 
 
 @blueprint.post("/<int:talk_id>/reopen")
@@ -534,6 +540,7 @@ def export() -> ResponseReturnValue:
         *(_("编号"), _("备注"), _("标签"), _("状态"), _("最后一条"), _("从什么时候在等"), _("谁在接待")),
         *(_("没看的"), _("等着发的")),
     )
+    not_out = str(talk_words.STATES[AnswerState.WAITING])
     states = {state: str(words) for state, words in talk_words.TALK_STATES.items()}
 
     def read(session: Session) -> Iterator[Sequence[Cell]]:
@@ -552,7 +559,7 @@ def export() -> ResponseReturnValue:
                     fan_number(one.number),
                     one.note,
                     "、".join(one.tags),
-                    states[one.state],
+                    not_out if one.waiting_out and one.state is TalkState.ANSWERED else states[one.state],
                     one.last_message_at,
                     one.waiting_since,
                     one.assigned_name,

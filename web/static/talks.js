@@ -5,6 +5,7 @@
   const token = () => document.querySelector("meta[name=csrf-token]").content;
   const REACHABLE = "a[href], button, input, select, textarea, summary, audio";
   const NEAR_PX = 96;
+  const SAID_FOR_MS = 6000;
 
   // ---- parts that are asked for again: <div data-poll="address" data-every="ms" data-etag="…"> ----
   // Inside it every [data-part] is replaced when it changed. One with data-items is a list whose rows have data-key:
@@ -183,6 +184,7 @@
 
   const said = document.querySelector("[data-act-said]");
   const act = document.getElementById("act");
+  let saidFor;
   act?.addEventListener("submit", async (event) => {
     event.preventDefault();
     const button = event.submitter;
@@ -192,6 +194,8 @@
     button.disabled = false;
     said.textContent = answer.message ?? "";
     said.hidden = !said.textContent;
+    clearTimeout(saidFor);
+    if (answer.ok) saidFor = setTimeout(() => { said.hidden = true; }, SAID_FOR_MS);
     askAll();
   });
 
@@ -229,11 +233,18 @@
     return intent.nonce;
   }
 
+  // An answer is as long as its bytes, a note as its characters.
+  function room() {
+    const words = field.value.trim();
+    return note.checked ? Number(field.dataset.mostNoted) - words.length : Math.floor((most - bytes(words)) / 3);
+  }
+
   function refresh() {
     sessionStorage.setItem(draft, field.value);
-    const room = Math.floor((most - bytes(field.value.trim())) / 3);
-    left.textContent = room > 100 ? "" : (room < 0 ? left.dataset.over : left.dataset.room).replace("{count}", Math.abs(room));
-    left.classList.toggle("is-over", room < 0);
+    const free = room();
+    const over = note.checked ? left.dataset.overNote : left.dataset.over;
+    left.textContent = free > 100 ? "" : (free < 0 ? over : left.dataset.room).replace("{count}", Math.abs(free));
+    left.classList.toggle("is-over", free < 0);
     form.classList.toggle("is-note", note.checked);
     field.placeholder = note.checked ? field.dataset.forNote : field.dataset.forAnswer;
     send.querySelector("span").textContent = note.checked ? send.dataset.keep : send.dataset.send;
@@ -256,7 +267,7 @@
       data.set("text", "");
       data.delete("picture");
       data.delete("note");
-    } else if (!field.value.trim() && !file.files.length) {
+    } else if (room() < 0 || (!field.value.trim() && !file.files.length)) {
       field.focus();
       return;
     }
@@ -344,14 +355,22 @@
     event.preventDefault();
     form.querySelector("[data-canned]:not([hidden]) button")?.click();
   });
+  function insert(words) {
+    field.setRangeText(words, field.selectionStart, field.selectionEnd, "end");
+    field.focus();
+    problem.textContent = "";
+    refresh();
+  }
+  // What was refused comes back to be put in other words, beside what is being written.
+  document.addEventListener("click", (event) => {
+    const again = event.target.closest("[data-rewrite]");
+    if (again) insert(again.dataset.rewrite);
+  });
   form.addEventListener("click", (event) => {
     const canned = event.target.closest("[data-canned] button");
     if (!canned) return;
     event.preventDefault();
     canned.closest("details").open = false;
-    field.setRangeText(canned.value, field.selectionStart, field.selectionEnd, "end");
-    field.focus();
-    problem.textContent = "";
-    refresh();
+    insert(canned.value);
   });
 })();

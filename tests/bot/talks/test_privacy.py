@@ -144,7 +144,7 @@ def test_functions_call_another_shops_talk_missing(shop: Shop, other_shop: Shop)
     for work in (
         lambda s: reading.talk(s, **other),
         lambda s: reading.version(s, **other),
-        lambda s: tending.assign(s, staff_id=None, **other),
+        lambda s: tending.assign(s, staff_id=other_shop.owner, to=None, now=now, **other),
         lambda s: tending.close(s, staff_id=other_shop.owner, now=now, **other),
         lambda s: tending.reopen(s, **other),
         lambda s: answers.note(s, staff_id=other_shop.owner, words="看看", now=now, **other),

@@ -75,15 +75,19 @@ def test_reading_counts_down_to_what_was_seen_and_a_later_message_stays_unread(s
 def test_a_talk_is_given_to_a_colleague_and_found_there(shop: Shop, other_shop: Shop) -> None:
     first, second = shop.said(shop.fan(), "甲"), shop.said(shop.fan(), "乙", at=shop.now + timedelta(seconds=1))
     assert listed(shop, Filter.UNASSIGNED) == [second, first]
-    as_shop(shop, tending.assign, talk_id=first, staff_id=shop.clerk)
+    mine: dict[str, Any] = {"staff_id": shop.owner, "talk_id": first, "now": shop.now + timedelta(minutes=1)}
+    for _ in range(2):
+        as_shop(shop, tending.assign, to=shop.clerk, **mine)
     assert listed(shop, Filter.MINE, shop.clerk) == [first]
     assert listed(shop, Filter.UNASSIGNED) == [second]
     with pytest.raises(NotFound):
-        as_shop(shop, tending.assign, talk_id=first, staff_id=other_shop.clerk)
+        as_shop(shop, tending.assign, to=other_shop.clerk, **mine)
     with pytest.raises(NotFound):
-        as_shop(other_shop, tending.assign, talk_id=first, staff_id=None)
-    as_shop(shop, tending.assign, talk_id=first, staff_id=None)
+        as_shop(other_shop, tending.assign, to=None, **mine | {"staff_id": other_shop.owner})
+    as_shop(shop, tending.assign, to=None, **mine)
     assert listed(shop, Filter.MINE, shop.clerk) == []
+    told = [(one.direction, one.content) for one in shop.messages(first)]
+    assert told == [("in", "甲"), ("note", "转给 小李 接待。"), ("note", "不再分给谁。")], "once each"
 
 
 def test_a_note_is_the_shops_own_and_changes_nothing_else(shop: Shop) -> None:
