@@ -102,8 +102,11 @@ def _accept(token: str, data: InvitationForm) -> Response:
 @blueprint.get("/sign-in")
 @public
 def sign_in() -> ResponseReturnValue:
-    """Name and password."""
-    return _sign_in_page(blank(next=safe_path(request.args.get("next"), "")))
+    """Name and password; who was here and stayed away too long is told why they are asked again."""
+    form = blank(next=safe_path(request.args.get("next"), ""))
+    if request.args.get("expired"):
+        form.errors[""] = _("登录过期了，请重新登录。")
+    return _sign_in_page(form)
 
 
 @blueprint.post("/sign-in")
