@@ -245,7 +245,7 @@ _CONTEXTS = """
              WHERE scan.follower_id = w.follower_id AND scan.merchant_id IS NOT NULL
                AND scan.scanned_at <= w.at AND scan.scanned_at > w.at - %(lasts)s
                AND scan.month BETWEEN %(first_month)s AND %(last_month)s
-             ORDER BY scan.scanned_at DESC LIMIT 1)
+             ORDER BY scan.scanned_at DESC, scan.inbox_id DESC LIMIT 1)
             UNION ALL
             (SELECT merchant_id, opened_at, inbox_id FROM message_window m
              WHERE m.follower_id = w.follower_id AND m.merchant_id IS NOT NULL AND m.trigger = 'message'

@@ -13,6 +13,7 @@ from web import (
     broadcast_words,
     errors,
     formats,
+    forms,
     health,
     jobs,
     language,
@@ -45,6 +46,7 @@ def create_app(runtime: Runtime, *, proxies: int = 0) -> Flask:
     owner_door.register(app)
     language.register(app)
     formats.register(app)
+    forms.register(app)
     navigation.register(app)
     assets.register(app)
     errors.register(app)

@@ -16,12 +16,13 @@ return render_template("page.html", form=form), 422
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Annotated, Any, Generic, TypeVar, get_origin
 
-from flask import request
+from flask import Flask, request
 from flask_babel import gettext
 from flask_babel import lazy_gettext as _l
 from pydantic import BaseModel, ConfigDict, SecretStr, StringConstraints, ValidationError
@@ -33,6 +34,11 @@ from web.language import refusal_text
 
 MOMENT = "%Y-%m-%dT%H:%M"
 NOT_FIELDS = frozenset({"csrf_token"})
+
+
+def register(app: Flask) -> None:
+    """Let forms say above their fields what is wrong."""
+    app.add_template_filter(faults_above)
 
 
 class Form(BaseModel):
@@ -67,6 +73,10 @@ SENTENCES = {
 }
 """What people read for each kind of fault that pydantic finds."""
 
+LONG = 6
+"""A form of so many fields may not fit a phone's screen."""
+_LABEL = re.compile(r'<label class="form-label" for="([^"]+)">([^<]*)')
+
 FormT = TypeVar("FormT", bound=Form)
 
 
@@ -77,6 +87,8 @@ class Submission(Generic[FormT]):
     values: Mapping[str, str]
     errors: dict[str, str] = field(default_factory=dict)
     data: FormT | None = None
+    lists: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """As typed, the fields that share one name."""
 
     def refuse(self, refusal: Invalid) -> None:
         """Show a service's refusal at the field it is about, or above the form."""
@@ -98,7 +110,8 @@ def read_form(model: type[FormT]) -> Submission[FormT]:
     lists = {name: tuple(sent.pop(name)) for name in many & sent.keys()}
     values = {name: items[-1] for name, items in sent.items()}
     secret = {name for name, info in model.model_fields.items() if info.annotation is SecretStr}
-    submission: Submission[FormT] = Submission({name: "" if name in secret else text for name, text in values.items()})
+    typed = {name: "" if name in secret else text for name, text in values.items()}
+    submission: Submission[FormT] = Submission(typed, lists=lists)
     if any(len(items) > 1 for items in sent.values()) or any("\0" in text for text in values.values()):
         submission.errors[""] = gettext("表单内容不对，请刷新页面再试。")
         return submission
@@ -110,6 +123,30 @@ def read_form(model: type[FormT]) -> Submission[FormT]:
             is_field = name in model.model_fields
             submission.errors.setdefault(name if is_field else "", _sentence(fault))
     return submission
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is wrong with one field, as it is said above a long form."""
+
+    name: str
+    label: str
+    """What the field is called; empty where the form does not say."""
+    sentence: str
+    is_there: bool
+    """Whether the form has a place of this name to go to."""
+
+
+def faults_above(form: Submission[Any], fields: str) -> list[Fault]:
+    """What is said above a form about its fields, in their order; nothing where all of them are in view anyway."""
+    if fields.count(' name="') < LONG:
+        return []
+    labels = {name: text.strip() for name, text in _LABEL.findall(fields)}
+    places = {name: fields.find(f' id="{name}"') for name in form.errors if name}
+    return [
+        Fault(name, labels.get(name, ""), form.errors[name].partition("\n")[0], place >= 0)
+        for name, place in sorted(places.items(), key=lambda one: one[1])
+    ]
 
 
 def typed_moment(moment: datetime) -> str:

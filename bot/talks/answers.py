@@ -98,9 +98,10 @@ Answer = TextAnswer | PictureAnswer | CouponAnswer
 
 @dataclass(frozen=True)
 class Clock:
-    """Until when, and how often, a fan can be answered in the chat; closed where `left` is 0."""
+    """Until when, and how often, a fan can be answered in the chat."""
 
     open_until: datetime | None
+    """None where no window is open; used up or not, where `left` is 0."""
     left: int
     waiting: int
     """Answers that wait for the fan's next hello."""
@@ -115,12 +116,12 @@ def clock(session: Session, *, merchant_id: int, follower_id: int, now: datetime
     """What the windows of this merchant's conversation with a fan still allow."""
     row = session.execute(
         text("""
-            SELECT max(expires_at) AS until, coalesce(sum(allowance - used), 0) AS left,
+            SELECT coalesce(max(expires_at) FILTER (WHERE used < allowance), max(expires_at)) AS until,
+                   coalesce(sum(allowance - used), 0) AS left,
                    coalesce((SELECT waiting_out FROM talk t
                              WHERE t.merchant_id = :merchant_id AND t.follower_id = :follower_id), 0) AS waiting
             FROM message_window
-            WHERE follower_id = :follower_id AND merchant_id = :merchant_id AND expires_at > :now AND used < allowance
-            """),
+            WHERE follower_id = :follower_id AND merchant_id = :merchant_id AND expires_at > :now"""),
         {"merchant_id": merchant_id, "follower_id": follower_id, "now": now},
     ).one()
     return Clock(row.until, int(row.left), row.waiting)

@@ -151,7 +151,7 @@ def save(
 ) -> None:
     """Keep a merchant's settings; they count from now on."""
     if notify_after not in NOTIFY_AFTER:
-        raise Invalid("请填 1 到 720 分钟。", field="notify_after")
+        raise Invalid("请填 1 到 720 之间的整数。", field="notify_after")
     if len(hours.closed_days) > CLOSED_DAYS_MAX:
         raise Invalid("休息日最多 %(most)s 天，过去的可以删掉。", field="closed_days", most=CLOSED_DAYS_MAX)
     stored = {}

@@ -18,7 +18,7 @@ from campaigns.broadcasts.spelling import plain
 from core.database import rows_changed
 
 SILENCE: Final = timedelta(hours=48)
-"""After so long without a message from either side a talk counts as ended."""
+"""After so long without a message from either side an answered talk counts as ended."""
 CLOSE_AT_ONCE: Final = 500
 MOST_MEASURED: Final = 20_000
 """Enquiries of one range that are looked at, the newest."""
@@ -200,21 +200,22 @@ def take_back_question(session: Session, enquiry_id: int) -> None:
 
 
 def close_silent(session: Session, now: datetime) -> None:
-    """End what nobody has written in for two days, an answer that waits included: it still goes out at the hello.
+    """End what is answered and nobody has written in for two days. An answer that waits still goes out at the hello;
+    who waits for one is never taken off the list.
 
     What came in late has been seen by nobody as long as its own moment says: two days count from when it came in.
     """
     session.execute(
         text("""
             WITH silent AS (
-                SELECT id FROM talk WHERE state <> 'closed' AND last_message_at < :since AND NOT EXISTS (
+                SELECT id FROM talk WHERE state = 'answered' AND last_message_at < :since AND NOT EXISTS (
                     SELECT 1 FROM talk_message m
                     WHERE m.merchant_id = talk.merchant_id AND m.talk_id = talk.id AND m.created_at >= :since)
                 ORDER BY last_message_at LIMIT :most FOR UPDATE SKIP LOCKED),
             ended AS (
                 UPDATE enquiry e SET closed_at = :now, closed_by = 'silence'
                 FROM silent WHERE e.talk_id = silent.id AND e.closed_at IS NULL)
-            UPDATE talk t SET state = 'closed', waiting_since = NULL,
+            UPDATE talk t SET state = 'closed',
                 settled_to = greatest(t.settled_to, coalesce(
                     (SELECT max(m.id) FROM talk_message m WHERE m.merchant_id = t.merchant_id AND m.talk_id = t.id), 0))
             FROM silent WHERE t.id = silent.id"""),

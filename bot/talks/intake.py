@@ -9,6 +9,7 @@ A late event puts its message at its own moment. Whoever closed the talk has not
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -36,6 +37,7 @@ LINE: Final = "line"
 """`Said.auto_by` of the line that says whom one is talking to."""
 LINE_EVERY: Final = timedelta(minutes=30)
 PREVIEW_MAX: Final = 60
+_LINK: Final = re.compile(r'<a href="[^"<>]*">([^<>]*)</a>')
 SEEN_FOR: Final = timedelta(days=3)
 """Talks without a message for longer than this say nothing about what is said next, unless an answer waits in them."""
 FETCH: Final = "fetch_talk_media"
@@ -191,9 +193,14 @@ def _printable(text: str | None) -> str | None:
     return None if text is None else text.replace("\x00", "")
 
 
+def without_links(text: str) -> str:
+    """Words as the phone shows them: a link of ours is its own words there."""
+    return _LINK.sub(r"\1", text)
+
+
 def preview(text: str | None) -> str | None:
     """The line that the list of talks shows of a message."""
-    return None if text is None else " ".join(text.split())[:PREVIEW_MAX]
+    return None if text is None else " ".join(without_links(text).split())[:PREVIEW_MAX]
 
 
 def _grams(kind: Kind, text: str | None) -> list[str]:

@@ -123,7 +123,19 @@ _CONDITIONS: Final[Mapping[Filter, str]] = {
     Filter.UNASSIGNED: "assigned_to IS NULL AND state <> 'closed'",
     Filter.CLOSED: "state = 'closed'",
 }
-_AFTER: Final = "AND (last_message_at, id) < (:at, :id)"
+
+
+@dataclass(frozen=True)
+class _Order:
+    """How a list is sorted, and the condition for what comes after a line of it."""
+
+    by: str
+    way: str
+    after: str
+
+
+_LATEST: Final = _Order("last_message_at", "DESC", "AND (last_message_at, id) < (:at, :id)")
+_LONGEST_WAIT: Final = _Order("waiting_since", "ASC", "AND (waiting_since, id) > (:at, :id)")
 
 
 def listed(
@@ -135,17 +147,21 @@ def listed(
     after: Key | None = None,
     limit: int = PAGE,
 ) -> Page:
-    """A page of the merchant's talks, the newest message first."""
+    """A page of the merchant's talks, the newest message first; of those that wait, who has waited longest."""
+    order = _LONGEST_WAIT if only is Filter.WAITING else _LATEST
     page = f"""(
-        SELECT * FROM talk WHERE merchant_id = :merchant_id AND {_CONDITIONS[only]} {_AFTER if after else ""}
-        ORDER BY last_message_at DESC, id DESC LIMIT :limit)"""
+        SELECT * FROM talk WHERE merchant_id = :merchant_id AND {_CONDITIONS[only]} {order.after if after else ""}
+        ORDER BY {order.by} {order.way}, id {order.way} LIMIT :limit)"""
     given: dict[str, Any] = {"merchant_id": merchant_id, "staff_id": staff_id, "limit": limit + 1}
     if after is not None:
         given |= {"at": after.at, "id": after.id}
-    statement = text(f"{_LINE.format(talks=page)} ORDER BY t.last_message_at DESC, t.id DESC")
+    statement = text(f"{_LINE.format(talks=page)} ORDER BY t.{order.by} {order.way}, t.id {order.way}")
     lines = [_line(row) for row in session.execute(statement, given)]
-    return Page(tuple(lines[:limit]), Key(lines[limit - 1].last_message_at, lines[limit - 1].id)
-                if len(lines) > limit else None)  # fmt: skip
+    if len(lines) <= limit:
+        return Page(tuple(lines), None)
+    last = lines[limit - 1]
+    at = (last.waiting_since if order is _LONGEST_WAIT else None) or last.last_message_at
+    return Page(tuple(lines[:limit]), Key(at, last.id))
 
 
 def talk(session: Session, *, merchant_id: int, talk_id: int) -> Line:

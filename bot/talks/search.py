@@ -20,6 +20,7 @@ from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from bot.talks.grams import fold
+from bot.talks.intake import without_links
 from bot.talks.models import Direction, Kind
 
 PAGE: Final = 30
@@ -114,7 +115,7 @@ def _holding(session: Session, *, merchant_id: int, pairs: list[str], before: in
 
 def _snippet(content: str, wanted: str) -> str | None:
     """What is shown of a message, from a little before the words on; None where they stand apart."""
-    said = " ".join(content.split())
+    said = " ".join(without_links(content).split())
     if wanted not in fold(said):
         return None
     start = said.casefold().find(wanted)

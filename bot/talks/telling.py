@@ -16,7 +16,7 @@ from merchants.notices import News
 AT_ONCE: Final = 200
 CAUSE: Final = "enquiry"
 STALE: Final = timedelta(days=2)
-"""What has waited for longer is not news: the talk ends by itself."""
+"""What has waited for longer is not news: it can be answered at the next visit only."""
 
 _WAITING_AT: Final = """
     FROM enquiry e

@@ -135,7 +135,14 @@ def make_tables() -> None:
         unique=False,
     )
     op.create_index(
-        "ix_talk_open", "talk", ["last_message_at"], unique=False, postgresql_where=sa.text("state <> 'closed'")
+        "ix_talk_answered", "talk", ["last_message_at"], unique=False, postgresql_where=sa.text("state = 'answered'")
+    )
+    op.create_index(
+        "ix_talk_merchant_id_waiting",
+        "talk",
+        ["merchant_id", "waiting_since", "id"],
+        unique=False,
+        postgresql_where=sa.text("state = 'waiting'"),
     )
     op.create_index("ix_talk_unread", "talk", ["merchant_id"], unique=False, postgresql_where=sa.text("unread > 0"))
     op.create_index(

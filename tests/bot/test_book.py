@@ -182,6 +182,7 @@ def test_a_long_import_keeps_nobody_from_saving(
         found = at(runtime, keeper)
         assert (keywords(found, tea), keywords(found, noodles)) == (["地址"], ["地址"])
         assert found.desk(noodles).hands_over
+    assert at(runtime, keeper).number == found.number + 1, "its twenty rules are one change of one page"
 
 
 def test_who_changes_shops_in_one_order_and_in_another_wait_in_no_circle_and_none_is_overlooked(

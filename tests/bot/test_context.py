@@ -5,6 +5,7 @@ from difflib import SequenceMatcher
 from itertools import permutations
 
 import pytest
+from sqlalchemy import text
 
 from bot import context
 from bot.context import By, Question, Shops
@@ -19,7 +20,7 @@ from core.database import Role
 from core.runtime import Runtime
 from qrcodes import codes
 from tests.bot.chat import HOUR, MINUTE, SECOND, Person, fan, rows
-from tests.community import Code, Neighbourhood, new_openid, wrote
+from tests.community import Code, Neighbourhood, new_openid, scanned, wrote
 from tests.conftest import advance
 
 NOON = datetime.fromisoformat("2026-11-02T04:00:00Z")
@@ -291,6 +292,20 @@ def test_a_slip_of_the_pen_is_asked_about_before_anybody_is_troubled_with_it(
         assert person.says("优会券").startswith("您是想问“优惠券”吗？")
         assert person.says("王計水果").startswith("您是想找 王记水果 吗？")
         assert person.heard == []
+
+
+def test_of_two_scans_in_one_second_the_one_told_last_counts(
+    runtime: Runtime, street: Neighbourhood, inbox: Inbox, fruit: Code, tea: Code
+) -> None:
+    for scans, name in (((fruit, tea), "李家茶馆"), ((tea, fruit), "王记水果")):
+        ann = fan(inbox, street)
+        for code in scans:
+            inbox.receive([scanned(ann.openid, ann.now, code.scene)])
+        with runtime.database.transaction(Role.MIGRATE) as session:
+            # In a table known to be small rows are not read in the order of an index.
+            session.execute(text("ANALYZE scan"))
+        ann.says("有货吗")
+        assert ann.heard == [(name, "有货吗", True)]
 
 
 def test_who_names_another_shop_and_goes_on_is_heard_there(

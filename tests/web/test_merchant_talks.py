@@ -158,7 +158,7 @@ def test_each_box_shows_its_own_and_counts_them(shop: Inn, clerk: Browser) -> No
         clerk_id = session.execute(text("SELECT id FROM staff WHERE login = 'xiaoli'")).scalar_one()
     shop.owner.get(f"{HOME}/{taken}")
     assert shop.owner.post(f"{HOME}/{taken}/assign", {"staff": str(clerk_id)}).status_code == 303
-    assert listed(shop.owner.get(HOME).text) == [waiting, taken]
+    assert listed(shop.owner.get(HOME).text) == [taken, waiting], "who has waited longest comes first"
     assert listed(shop.owner.get(f"{HOME}?box=mine").text) == []
     assert listed(clerk.get(f"{HOME}?box=mine").text) == [taken]
     assert set(listed(shop.owner.get(f"{HOME}?box=unassigned").text)) == {waiting, answered}
@@ -196,15 +196,28 @@ def test_pages_by_key_show_every_talk_once(shop: Inn) -> None:
         shop.hears(shop.welcomes_somebody(ago=timedelta(hours=2)), "在吗", ago=timedelta(minutes=number // 9))
         for number in range(45)
     }
-    seen: list[int] = []
-    path: str | None = HOME
-    while path:
-        page = shop.owner.get(path).text
-        seen += listed(page)
-        older = re.search(r'rel="next" href="([^"]+)"', page)
-        path = older[1].replace("&amp;", "&") if older else None
-    assert len(seen) == len(expected) == 45
-    assert set(seen) == expected
+    for box in ("waiting", "all"):
+        seen: list[int] = []
+        path: str | None = f"{HOME}?box={box}"
+        while path:
+            page = shop.owner.get(path).text
+            seen += listed(page)
+            older = re.search(r'rel="next" href="([^"]+)"', page)
+            path = older[1].replace("&amp;", "&") if older else None
+        assert len(seen) == len(expected) == 45
+        assert set(seen) == expected
+
+
+def test_who_has_waited_too_long_stays_and_is_said_to_be_answered_at_the_next_visit(shop: Inn) -> None:
+    fresh, old = (
+        shop.hears(shop.welcomes_somebody(ago=timedelta(days=4)), "在吗", ago=timedelta(hours=hours))
+        for hours in (47, 49)
+    )
+    page = shop.owner.get(HOME).text
+    assert listed(page) == [old, fresh]
+    assert page.count("回复要等客人下次来访时发") == 1
+    assert "等了 49 小时" in page
+    assert title(page).startswith("(2)")
 
 
 def test_the_export_holds_nothing_of_what_was_said(shop: Inn, clerk: Browser) -> None:
@@ -404,6 +417,8 @@ def test_the_clock_says_how_long_and_how_often(app: Flask, runtime: Runtime) -> 
         for over in (clock_words(None, 0), clock_words(now - timedelta(seconds=1), 3), clock_words(hours, 0)):
             assert over.is_closed
             assert "存好" in over.words
+        assert "没有给本店发消息" in clock_words(None, 0).words
+        assert "条数用完了，等客人再发消息就能接着回" in clock_words(hours, 0).words
         assert [lasting(timedelta(minutes=m)) for m in (0, 25, 60, 60 * 71, 60 * 72)] == [
             "不到 1 分钟", "25 分钟", "1 小时", "71 小时", "3 天",
         ]  # fmt: skip
@@ -424,6 +439,10 @@ def test_a_coupon_goes_out_with_one_button(shop: Inn) -> None:
     page = shop.owner.get(f"{HOME}/{talk_id}").text
     assert "送您一张“立减两元”，点这里打开" in page
     assert "&lt;a href" not in page
+    for listed_by in ({"box": "all"}, {"q": "立减两元"}):
+        page = shop.owner.get(HOME, query_string=listed_by).text
+        assert "店里：[优惠券] 送您一张“立减两元”，点这里打开" in page, "the list says it in words, too"
+    assert listed(shop.owner.get(HOME, query_string={"q": "coupons"}).text) == []
 
 
 # ---- What is done about a talk ---------------------------------------------------------------------------------------
@@ -478,6 +497,12 @@ def test_note_and_tags_are_those_of_the_card(shop: Inn) -> None:
     refused = shop.owner.post(f"{HOME}/{talk_id}/fan", {"note": "长" * 201, "tags": ""})
     assert refused.status_code == 422
     assert "最多 200 个字" in refused.text
+    tags = shop.owner.post(f"{HOME}/{talk_id}/fan", {"note": "", "tags": "，".join("一二三四五六七八九十甲乙")})
+    assert "最多 10 个标签" in tags.text
+    for page, name in ((refused.text, "note"), (tags.text, "tags")):
+        assert '<details class="talk-more" open>' in page, "what is wrong is not folded away"
+        assert re.search(rf'id="{name}"[^>]*autofocus', page)
+    assert "autofocus" not in shop.owner.get(f"{HOME}/{talk_id}").text
 
 
 # ---- The desk --------------------------------------------------------------------------------------------------------
@@ -514,7 +539,9 @@ def test_hours_are_kept_as_they_were_set(shop: Inn, clerk: Browser) -> None:
         (week(mon=("09:00", "")), "每段时间都要写开始和结束"),
         (week(mon=("21:00", "09:00")), "结束要晚于开始"),
         ({**week(), "closed_days": "国庆"}, "“国庆”不是日期"),
-        ({**week(), "notify_after": "0"}, "请填 1 到 720 分钟"),
+        ({**week(), "notify_after": "0"}, "客人等几分钟后提醒店里：请填 1 到 720 之间的整数"),
+        ({**week(), "notify_after": "-5"}, '<a href="#notify_after">'),
+        ({**week(), "notify_after": "abc"}, "客人等几分钟后提醒店里：请填 1 到 720 之间的整数"),
     ],
 )
 def test_hours_that_make_no_sense_are_told_where_they_stand(shop: Inn, fields: dict[str, Any], sentence: str) -> None:
@@ -522,6 +549,24 @@ def test_hours_that_make_no_sense_are_told_where_they_stand(shop: Inn, fields: d
     answer = shop.owner.post(f"{HOME}/settings", {"closed_days": "", "notify_after": "2", **fields})
     assert answer.status_code == 422
     assert sentence in answer.text
+    assert "没有保存，这几处要改" in answer.text, "above the form, which is longer than a screen"
+
+
+def test_what_was_typed_beside_a_fault_is_all_kept(shop: Inn) -> None:
+    shop.owner.get(f"{HOME}/settings")
+    fields: dict[str, Any] = {
+        **week(mon=("08:15", "20:45")),
+        "closed_days": "10月1日",
+        "notify_after": "abc",
+        "hands_over": "true",
+    }
+    odd: list[Any] = [fields["opens"], ["25点", *[""] * 13]]
+    for opens in odd:
+        page = shop.owner.post(f"{HOME}/settings", {**fields, "opens": opens}).text
+        for typed in ('value="20:45"', "10月1日</textarea>", 'value="abc"'):
+            assert typed in page, typed
+        assert re.search(r'name="hands_over"[^>]*checked', page)
+    assert 'value="25点"' in page
 
 
 def test_the_desks_words_wait_for_the_operator(

@@ -22,7 +22,7 @@ from merchants.models import StaffRole
 from web.acts import record
 from web.auth.access import limit_acts, merchant_required
 from web.context import now, own_hosts
-from web.forms import Form, OneLine, Paragraph, Submission, blank, read_form
+from web.forms import Form, OneLine, OptionalLine, Paragraph, Submission, blank, read_form
 from web.merchant.words import show_refusal
 from web.query import Query, read_query
 
@@ -35,7 +35,6 @@ A_MONDAY = date(2024, 1, 1)
 
 Clock = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^(?:(?:[01]\d|2[0-3]):[0-5]\d)?$")]
 """When within a day, as a browser's time field writes it; empty for none."""
-Number = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^\d{1,4}$")]
 
 
 class DeskForm(Form):
@@ -44,7 +43,7 @@ class DeskForm(Form):
     opens: tuple[Clock, ...] = ()
     closes: tuple[Clock, ...] = ()
     closed_days: Paragraph = ""
-    notify_after: Number = "2"
+    notify_after: OptionalLine = "2"
     asks_satisfaction: Literal["true"] | None = None
     hands_over: Literal["true"] | None = None
 
@@ -93,7 +92,7 @@ def save_settings() -> ResponseReturnValue:
             hours=Hours(_ranges(data), frozenset(_days(data.closed_days))),
             asks_satisfaction=data.asks_satisfaction is not None,
             hands_over=data.hands_over is not None,
-            notify_after=int(data.notify_after),
+            notify_after=_minutes(data.notify_after),
             now=now(),
         )
     except Invalid as refusal:
@@ -138,6 +137,11 @@ def _ranges(data: DeskForm) -> dict[int, tuple[Range, ...]]:
             weekday = place // RANGES_A_DAY + 1
             found[weekday] = (*found.get(weekday, ()), (time.fromisoformat(opens), time.fromisoformat(closes)))
     return found
+
+
+def _minutes(typed: str) -> int:
+    """A number as it was typed; 0, which the desk refuses, where it is none."""
+    return int(typed) if re.fullmatch(r"\d{1,4}", typed, re.ASCII) else 0
 
 
 def _days(typed: str) -> list[date]:
@@ -193,7 +197,7 @@ def _settings_page(
 
 def _week(form: Submission[Any] | None, kept: Desk) -> list[tuple[str, list[tuple[str, str]]]]:
     """Seven days by name with what stands in their fields: as typed where the form was refused."""
-    typed = list(zip(form.data.opens, form.data.closes, strict=False)) if form and form.data else None
+    typed = list(zip(form.lists.get("opens", ()), form.lists.get("closes", ()), strict=False)) if form else None
     days = []
     for weekday in desk.WEEKDAYS:
         if typed is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,6 +10,7 @@ from flask import Flask
 from flask_babel import gettext as _
 from flask_babel import lazy_gettext as _l
 
+from bot.talks.intake import without_links
 from bot.talks.models import AnswerState, Direction, Kind, MediaState, TalkState, Why
 from core.clock import SHANGHAI
 from web.context import now
@@ -18,9 +18,9 @@ from web.context import now
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
-LINK = re.compile(r'<a href="[^"<>]*">([^<>]*)</a>')
-"""A link of ours as the platform takes it."""
 LONG_WAIT = timedelta(minutes=30)
+WINDOW = timedelta(hours=48)
+"""How long after a message its writer can be answered in the chat."""
 
 KINDS: dict[str, Any] = {
     Kind.IMAGE: _l("[图片]"),
@@ -91,7 +91,7 @@ def clock_words(open_until: datetime | None, left: int) -> ClockWords:
         )
     if left <= 0:
         return ClockWords(
-            _("微信给的条数用完了。您写的会存好，等客人再说一句话时发出。"),
+            _("这次能直接回的条数用完了，等客人再发消息就能接着回；现在写的会存好，在客人下次来访时发出。"),
             is_closed=True,
         )
     until = lasting(open_until - now())
@@ -126,7 +126,7 @@ def clock_minute(moment: datetime) -> str:
 def kind_words(kind: str, content: str | None) -> str:
     """A message in a line: its words, after what stands for it where it is no text."""
     mark = str(KINDS.get(kind, ""))
-    content = LINK.sub(r"\1", content or "")
+    content = without_links(content or "")
     return f"{mark} {content}".strip() if content else mark
 
 

@@ -43,7 +43,7 @@ from web.language import refusal_text
 from web.live import asks_for_part, etag_of, has_seen
 from web.merchant import talk_words
 from web.merchant.fans import TAG_SEPARATORS, FanForm
-from web.merchant.talk_words import LONG_WAIT, ClockWords, clock_words, rating
+from web.merchant.talk_words import LONG_WAIT, WINDOW, ClockWords, clock_words, rating
 from web.merchant.till import Nonce, giveable, new_nonce
 from web.merchant.words import fan_number, show_refusal
 from web.query import Id, Query, RowKey, Words, read_query
@@ -82,6 +82,11 @@ class Wishes(Query):
     def given(self) -> dict[str, str]:
         """The wishes that are not the usual ones, as an address or a hidden field carries them."""
         return {"box": self.box} if self.box != "waiting" and not self.q else {"q": self.q} if self.q else {}
+
+    @property
+    def is_by_wait(self) -> bool:
+        """Whether who has waited longest comes first; else the latest message does."""
+        return self.box == "waiting" and not self.q
 
     def path(self, **changes: object) -> str:
         """The list with some wishes changed."""
@@ -153,7 +158,7 @@ def _with(path: str, given: Mapping[str, object]) -> str:
 @blueprint.get("")
 @merchant_required()
 def list_talks() -> ResponseReturnValue:
-    """The talks of one kind, the latest message first, or those in which something was said."""
+    """The talks of one kind, or those in which something was said."""
     query = read_query(TalksQuery)
     listed = _list(query)
     if has_seen(listed["list_etag"]):
@@ -211,6 +216,7 @@ def _list(query: TalksQuery) -> dict[str, Any]:
             ("all", _("全部"), None),
         ),
         "long_ago": now() - LONG_WAIT,
+        "out_of_reach": now() - WINDOW,
         "list_etag": etag_of(page, counts, minute, query),
     }
 

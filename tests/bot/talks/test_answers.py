@@ -282,6 +282,17 @@ def test_a_platform_that_never_answers_about_a_picture_is_not_asked_for_ever(sho
     assert heard(sandbox, shop, ann) == ["看图"]
 
 
+def test_what_is_gone_before_its_turn_is_passed_over(shop: Shop, sandbox: Sandbox, uploads: Uploads) -> None:
+    ann, talk_id = writer(shop, sandbox)
+    write(shop, talk_id, photo())
+    write(shop, talk_id, "看图")
+    with shop.runtime.transaction(Role.PLATFORM) as session:
+        session.execute(text("UPDATE talk_media SET state = 'gone', content = NULL, mime = ''"))
+    send(shop.runtime)
+    assert whys(shop, talk_id) == [("skipped", "too_late"), ("sent", "")]
+    assert (heard(sandbox, shop, ann), uploads()) == (["看图"], [])
+
+
 def test_a_picture_taken_back_while_it_is_brought_is_not_sent(
     shop: Shop, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, uploads: Uploads
 ) -> None:
@@ -402,6 +413,9 @@ def test_the_clock_says_until_when_and_how_often(shop: Shop, sandbox: Sandbox) -
     write(shop, talk_id, "好")
     send(shop.runtime)
     assert clock().left == 4
+    with shop.runtime.transaction(Role.PLATFORM) as session:
+        session.execute(text("UPDATE message_window SET used = allowance WHERE follower_id = :id"), {"id": ann})
+    assert (clock().open_until, clock().left, clock().is_open) == (until, 0, False), "open, and used up"
     advance(shop.runtime, timedelta(hours=49))
     write(shop, talk_id, "还在吗")
     send(shop.runtime)

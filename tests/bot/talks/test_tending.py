@@ -136,13 +136,15 @@ def test_an_enquiry_knows_its_first_answer_and_its_end(shop: Shop) -> None:
     assert shop.talk(talk_id).state == "answered"
 
 
-def test_two_days_of_silence_end_a_talk_and_the_next_message_is_a_new_enquiry(shop: Shop) -> None:
+def test_two_days_of_silence_end_an_answered_talk_and_the_next_message_is_a_new_enquiry(shop: Shop) -> None:
     ann = shop.fan()
     talk_id = shop.said(ann, "在吗")
+    write(shop, talk_id, "在的")
     advance(shop.runtime, timedelta(hours=2))
     fresh = shop.said(shop.fan(), "在吗", at=shop.now + timedelta(hours=2))
+    write(shop, fresh, "在的呀", at=shop.now + timedelta(hours=2))
     close_silent_after(shop, timedelta(hours=47))
-    assert (shop.talk(talk_id).state, shop.talk(fresh).state) == ("closed", "waiting")
+    assert (shop.talk(talk_id).state, shop.talk(fresh).state) == ("closed", "answered")
     (enquiry,) = shop.enquiries(talk_id)
     assert enquiry.closed_by == ClosedBy.SILENCE
     shop.said(ann, "还在吗", at=shop.now + timedelta(hours=49))
@@ -150,10 +152,23 @@ def test_two_days_of_silence_end_a_talk_and_the_next_message_is_a_new_enquiry(sh
     assert len(shop.enquiries(talk_id)) == 2
 
 
+def test_who_waits_for_an_answer_is_never_closed_over(shop: Shop) -> None:
+    ann = shop.fan()
+    talk_id = shop.said(ann, "在吗")
+    close_silent_after(shop, timedelta(days=20))
+    assert (shop.talk(talk_id).state, shop.talk(talk_id).unread) == ("waiting", 1)
+    write(shop, talk_id, "在的")
+    shop.said(ann, "几点开门", at=shop.now + timedelta(days=20))
+    close_silent_after(shop, timedelta(days=20))
+    assert shop.talk(talk_id).state == "waiting", "answered before, but not this one"
+    (enquiry,) = shop.enquiries(talk_id)
+    assert enquiry.closed_at is None
+
+
 def test_what_came_in_late_is_not_closed_before_somebody_could_see_it(shop: Shop) -> None:
-    talk_id = shop.said(shop.fan(), "在吗", at=shop.now - timedelta(hours=50))
+    talk_id = shop.said(shop.fan(), "在吗", at=shop.now - timedelta(hours=50), waits=False)
     close_silent_after(shop, timedelta(hours=47))
-    assert shop.talk(talk_id).state == "waiting"
+    assert shop.talk(talk_id).state == "answered"
     close_silent_after(shop, timedelta(hours=2))
     assert shop.talk(talk_id).state == "closed"
 
