@@ -104,9 +104,7 @@ def _accept(token: str, data: InvitationForm) -> Response:
 def sign_in() -> ResponseReturnValue:
     """Name and password; who was here and stayed away too long is told why they are asked again."""
     form = blank(next=safe_path(request.args.get("next"), ""))
-    if request.args.get("expired"):
-        form.errors[""] = _("登录过期了，请重新登录。")
-    return _sign_in_page(form)
+    return _sign_in_page(form, has_expired=bool(request.args.get("expired")))
 
 
 @blueprint.post("/sign-in")
@@ -128,9 +126,9 @@ def check_sign_in() -> ResponseReturnValue:
     return _sign_in_page(form), 401
 
 
-def _sign_in_page(form: Submission[Any]) -> str:
+def _sign_in_page(form: Submission[Any], *, has_expired: bool = False) -> str:
     is_in_wechat = "MicroMessenger" in request.user_agent.string or current_runtime().settings.is_sandbox
-    return render_template("auth/sign_in.html", form=form, is_in_wechat=is_in_wechat)
+    return render_template("auth/sign_in.html", form=form, is_in_wechat=is_in_wechat, has_expired=has_expired)
 
 
 def _go_on(session: Session, member: Staff, target: str) -> Response:
