@@ -8,7 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Final, TypeVar
 
-from sqlalchemy import BigInteger, Text, update
+from sqlalchemy import BigInteger, Text, select, text, update
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from core.errors import BusinessError, Phrase
@@ -29,7 +29,15 @@ class ReviewState(StrEnum):
 
 class NotWaiting(BusinessError):
     code = "not_waiting"
-    message = "这条内容已经处理过，请刷新页面。"
+    message = "这条内容已经处理过了。"
+
+
+def not_waiting(session: Session, state: str | None, reviewed_by: int | None) -> NotWaiting:
+    """What to tell who comes too late to decide: who did, or that its author took it back."""
+    if state == ReviewState.WITHDRAWN:
+        return NotWaiting(Phrase("商户已经撤回，或者换成了新的，不用再审批。"))
+    name = session.scalar(text("SELECT name FROM staff WHERE id = :id"), {"id": reviewed_by})
+    return NotWaiting() if name is None else NotWaiting(Phrase("%(name)s已经处理过了，不用再审批。"), name=name)
 
 
 class Reviewed:
@@ -69,5 +77,6 @@ def decide(
     values = {"review": now_is, "reviewed_by": operator_id, "reviewed_at": now, "review_reason": reason}
     version = session.scalars(seen.values(values).returning(kind)).one_or_none()
     if version is None:
-        raise NotWaiting
+        now_so = session.execute(select(kind.review, kind.reviewed_by).where(kind.id == row_id)).one_or_none()
+        raise not_waiting(session, *(now_so or (None, None)))
     return version

@@ -23,7 +23,7 @@ from core.clock import SHANGHAI, start_of_day
 from core.errors import BusinessError, Invalid, NotFound, Phrase
 from merchants import reviews, sensitive_words
 from merchants.models import Picture
-from merchants.reviews import NotWaiting, ReviewState
+from merchants.reviews import ReviewState
 from merchants.wording import Finding, Severity, clean, comparable, lint, refuse_bad_wording
 from qrcodes.codes import new_public_id
 
@@ -590,7 +590,7 @@ def _handed_in(session: Session, template_id: int, seen: datetime) -> CouponTemp
     if template is None:
         raise NotFound("没有这张券。")
     if template.review != ReviewState.PENDING or template.submitted_at is None:
-        raise NotWaiting
+        raise reviews.not_waiting(session, template.review, template.reviewed_by)
     if template.submitted_at != seen:
         raise ChangedMeanwhile
     return template

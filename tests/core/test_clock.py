@@ -110,12 +110,22 @@ def test_a_platform_without_a_clock_keeps_its_own_with_a_warning(runtime: Runtim
     assert "没有跟着走" in err
 
 
-@pytest.mark.parametrize("duration", ["", "31", "d", "-1d", "0d", "1w", "99999d", "1d2h", "一天"])
+@pytest.mark.parametrize("duration", ["", "31", "d", "-1d", "0d", "1w", "99999d", "2h1d", "99999999d99999999h", "一天"])
 def test_what_is_no_duration_is_refused_in_one_sentence(runtime: Runtime, duration: str) -> None:
     from web.commands.clock import parse
 
     with pytest.raises(Exception, match="31d"):
         parse(duration)
+
+
+def test_a_duration_may_have_several_units_and_the_time_is_told_as_people_read_it() -> None:
+    from web.commands.clock import line, parse
+
+    assert parse("47h30m") == timedelta(hours=47, minutes=30)
+    assert parse("1d2h3m4s") == timedelta(days=1, hours=2, minutes=3, seconds=4)
+    told = line({"now": "2026-11-23T16:05:09.123456+00:00", "offset_seconds": 171_000})
+    assert told == "现在是 2026-11-24 00:05（北京时间），比真实时间快 1 天 23 小时 30 分。"
+    assert line({"now": "2026-11-23T16:05:09+00:00", "offset_seconds": 0}).endswith("和真实时间一样。")
 
 
 def test_the_real_platforms_clock_is_never_moved(runtime: Runtime) -> None:

@@ -164,6 +164,33 @@ def test_after_signing_in_one_goes_on_where_one_wanted(browser: Browser, new_sta
     assert browser.sign_in("ann", next="/auth/account?tab=2").location == "/auth/account?tab=2"
 
 
+def test_who_stayed_away_too_long_is_told_so_and_goes_back_to_the_page_they_were_on(
+    browser: Browser, runtime: Runtime, new_staff: Callable[..., int]
+) -> None:
+    new_staff("ann")
+    browser.sign_in("ann")
+    browser.get("/auth/account")
+    advance(runtime, timedelta(minutes=31))
+    opened = browser.get("/auth/account?tab=2")
+    assert opened.location == "/auth/sign-in?expired=1&next=/auth/account%3Ftab%3D2"
+    here = {"Referer": "http://localhost/operator/reply-rules/new?a=1"}
+    typed = browser.post("/operator/reply-rules", {"title": "停水"}, headers={"Accept": "text/html", **here})
+    assert (typed.status_code, typed.location) == (
+        303,
+        "/auth/sign-in?expired=1&next=/operator/reply-rules/new%3Fa%3D1",
+    )
+    page = browser.get(typed.location).text
+    assert "登录过期了，请重新登录" in page
+    assert 'name="next" value="/operator/reply-rules/new?a=1"' in page
+    elsewhere = {"Accept": "text/html", "Referer": "https://evil.example/operator/"}
+    assert browser.post("/operator/reply-rules", headers=elsewhere).location == "/auth/sign-in?expired=1"
+    twice = {"Accept": "text/html", "Referer": "http://localhost//evil.example/"}
+    assert browser.post("/operator/reply-rules", headers=twice).location == "/auth/sign-in?expired=1"
+    by_htmx = browser.get("/auth/account", headers={"HX-Request": "true", "HX-Current-URL": "http://localhost/a"})
+    assert by_htmx.headers["HX-Redirect"] == "/auth/sign-in?expired=1&next=/a"
+    assert browser.post("/operator/reply-rules", headers={"Accept": "application/json", **here}).status_code == 401
+
+
 def test_signing_in_never_leads_to_another_site(browser: Browser, new_staff: Callable[..., int]) -> None:
     new_staff("ann")
     assert browser.sign_in("ann", next="//evil.example/").location == "/operator/"

@@ -644,7 +644,8 @@ def test_the_desks_words_wait_for_the_operator(
     no_reason = operator.post(f"{decide}/reject", {"was": "pending", "reason": ""})
     assert no_reason.status_code == 422
     assert operator.post(f"{decide}/approve", {"was": "pending"}).status_code == 303
-    assert operator.post(f"{decide}/approve", {"was": "pending"}).status_code == 409
+    assert operator.post(f"{decide}/approve", {"was": "pending"}).location == "/operator/approvals"
+    assert "已经处理过了" in operator.get("/operator/approvals").text
     page = shop.owner.get(path).text
     assert "磨豆子去了，六点回来。" in page
     assert "在用" in page

@@ -129,7 +129,9 @@ def test_an_approved_rule_answers_and_its_author_is_told(
     assert in_force(runtime, crew.merchant_id) == []
     assert crew.operator.post(f"{QUEUE}/rules/{waiting.id}/approve", {"was": "pending"}).status_code == 303
     assert in_force(runtime, crew.merchant_id) == ["店址"]
-    assert crew.operator.post(f"{QUEUE}/rules/{waiting.id}/approve", {"was": "pending"}).status_code == 409
+    again = crew.operator.post(f"{QUEUE}/rules/{waiting.id}/approve", {"was": "pending"})
+    assert (again.status_code, again.location) == (303, QUEUE)
+    assert "operator已经处理过了" in crew.operator.get(QUEUE).text
     assert "自动回复“店址”通过了" in crew.owner.get("/merchant/notices").text
     with runtime.transaction(Role.PLATFORM) as session:
         actions = list(session.scalars(select(AuditLog.action).where(AuditLog.action.startswith("reply_rule"))))

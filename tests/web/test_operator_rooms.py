@@ -68,7 +68,9 @@ def test_a_card_is_looked_at_beside_the_one_in_force_and_decided(runtime: Runtim
     assert crew.operator.post(f"{path}/reject", {"was": "pending", "reason": ""}).status_code == 422
     assert crew.operator.post(f"{path}/reject", {"was": "pending", "reason": "去掉“最好”"}).status_code == 303
     assert "去掉“最好”" in crew.owner.get("/merchant/me/card").text
-    assert crew.operator.post(f"{path}/approve", {"was": "pending"}).status_code == 409
+    crew.operator.get("/operator/approvals")
+    assert crew.operator.post(f"{path}/approve", {"was": "pending"}).location == "/operator/approvals"
+    assert "已经处理过了" in crew.operator.get("/operator/approvals").text
     assert crew.operator.post(f"{path}/approve", {"was": "rejected"}).status_code == 303
     assert "全城最好的豆浆" in crew.operator.client.get("/").text
 
@@ -94,7 +96,11 @@ def test_of_two_operators_who_decide_at_once_the_second_is_told(runtime: Runtime
     crew.operator.get("/operator/approvals")
     assert crew.operator.post(f"{path}/approve", {"was": "pending"}).status_code == 303
     late = crew.operator.post(f"{path}/reject", {"was": "pending", "reason": "晚了"})
-    assert (late.status_code, "已经处理过" in late.text) == (409, True)
+    assert (late.status_code, late.location) == (303, "/operator/approvals")
+    assert "operator已经处理过了，不用再审批" in crew.operator.get("/operator/approvals").text
+    told = {"Accept": "application/json"}
+    program = crew.operator.post(f"{path}/reject", {"was": "pending", "reason": "晚了"}, headers=told)
+    assert (program.status_code, (program.json or {}).get("error")) == (409, "not_waiting")
 
 
 @pytest.mark.parametrize("reason", ["", "  ", "长" * 201])
@@ -111,7 +117,8 @@ def test_what_its_author_took_back_cannot_be_approved(runtime: Runtime, crew: Cr
     former = write(runtime, crew)
     write(runtime, crew, "新的")
     crew.operator.get("/operator/approvals")
-    assert crew.operator.post(f"/operator/approvals/{former}/approve", {"was": "pending"}).status_code == 409
+    assert crew.operator.post(f"/operator/approvals/{former}/approve", {"was": "pending"}).status_code == 303
+    assert "商户已经撤回" in crew.operator.get("/operator/approvals").text
     assert crew.operator.post(f"/operator/approvals/{former}/approve", {"was": "withdrawn"}).status_code == 422
 
 

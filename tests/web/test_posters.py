@@ -185,7 +185,8 @@ def test_a_slogan_is_printed_once_it_is_approved(
     (second,) = set(re.findall(r"approvals/slogans/(\d+)/approve", operator.get(queue).text)) - {first}
     assert operator.post(f"{queue}/slogans/{second}/approve", {"was": "pending"}).status_code == 303
     operator.get(queue)
-    assert operator.post(f"{queue}/slogans/{second}/approve", {"was": "pending"}).status_code == 409
+    assert operator.post(f"{queue}/slogans/{second}/approve", {"was": "pending"}).location == queue
+    assert "已经处理过了" in operator.get(queue).text
     for words in (words_of(shop.owner, path), packed(shop)):
         assert "每天清晨现磨" in words
     page = shop.owner.get(path).text

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import urlencode, urlsplit
 
 from flask import Blueprint, Flask, Response, abort, current_app, g, redirect, request
 from flask.typing import ResponseReturnValue
@@ -23,7 +23,7 @@ from core.settings import Settings
 from merchants import staff as staff_services
 from merchants.models import LoginSession, Merchant, StaffRole
 from web.context import current_runtime, now
-from web.security import SAFE_METHODS, client_address, limiter
+from web.security import SAFE_METHODS, client_address, limiter, safe_path
 
 TOUCH_EVERY = timedelta(minutes=1)
 View = TypeVar("View", bound=Callable[..., Any])
@@ -216,14 +216,32 @@ def _touch(database: Role, key: bytes, at: datetime) -> None:
 
 
 def to_sign_in() -> ResponseReturnValue:
-    """Send people to the sign-in page and back afterwards; tell programs and htmx in their own way."""
+    """Send people to the sign-in page and back afterwards to the page they were on; tell programs and htmx in their own
+    way. Who comes with a session that has ended is told so."""
     drop_request()
-    if request.method in SAFE_METHODS and not request.headers.get("HX-Request"):
-        path = request.full_path.rstrip("?")
-        return redirect(f"/auth/sign-in?next={quote(path, safe='/')}")
-    if request.headers.get("HX-Request"):
-        return Response(status=401, headers={"HX-Redirect": "/auth/sign-in"})
+    is_htmx = bool(request.headers.get("HX-Request"))
+    if request.method in SAFE_METHODS and not is_htmx:
+        return redirect(_sign_in(request.full_path.rstrip("?")))
+    way_in = _sign_in(_page_one_was_on())
+    if is_htmx:
+        return Response(status=401, headers={"HX-Redirect": way_in})
+    if session_hash() is not None and request.accept_mimetypes.accept_html:
+        return redirect(way_in, 303)
     return abort(401)
+
+
+def _sign_in(path: str) -> str:
+    has_ended = {"expired": "1"} if session_hash() is not None else {}
+    asked = urlencode({**has_ended, **({"next": path} if path else {})}, safe="/")
+    return f"/auth/sign-in?{asked}" if asked else "/auth/sign-in"
+
+
+def _page_one_was_on() -> str:
+    """The page of ours that sent this request, as far as the browser says; else nothing."""
+    page = urlsplit(request.headers.get("HX-Current-URL") or request.headers.get("Referer") or "")
+    if page.netloc != request.host:
+        return ""
+    return safe_path(f"{page.path}?{page.query}" if page.query else page.path, "")
 
 
 def keep_or_drop(response: Response) -> Response:

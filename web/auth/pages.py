@@ -102,8 +102,9 @@ def _accept(token: str, data: InvitationForm) -> Response:
 @blueprint.get("/sign-in")
 @public
 def sign_in() -> ResponseReturnValue:
-    """Name and password."""
-    return _sign_in_page(blank(next=safe_path(request.args.get("next"), "")))
+    """Name and password; who was here and stayed away too long is told why they are asked again."""
+    form = blank(next=safe_path(request.args.get("next"), ""))
+    return _sign_in_page(form, has_expired=bool(request.args.get("expired")))
 
 
 @blueprint.post("/sign-in")
@@ -125,9 +126,9 @@ def check_sign_in() -> ResponseReturnValue:
     return _sign_in_page(form), 401
 
 
-def _sign_in_page(form: Submission[Any]) -> str:
+def _sign_in_page(form: Submission[Any], *, has_expired: bool = False) -> str:
     is_in_wechat = "MicroMessenger" in request.user_agent.string or current_runtime().settings.is_sandbox
-    return render_template("auth/sign_in.html", form=form, is_in_wechat=is_in_wechat)
+    return render_template("auth/sign_in.html", form=form, is_in_wechat=is_in_wechat, has_expired=has_expired)
 
 
 def _go_on(session: Session, member: Staff, target: str) -> Response:

@@ -1,20 +1,19 @@
 """`quanma clock …`: what time it is for the business, and how a month passes in a second against a sandbox."""
 
 import re
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Final
 
 import click
 import requests
 
-from core.clock import business_day
+from core.clock import SHANGHAI, business_day
 from core.database import Role
 from core.errors import BusinessError, Invalid
 from core.partitions import ensure_ahead, ensure_months
 from core.runtime import Runtime
 from web.commands.desk import Answer, answers, open_runtime
 
-UNITS: Final = {"d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 LONGEST: Final = timedelta(days=3660)
 
 
@@ -30,7 +29,16 @@ def document(runtime: Runtime) -> Answer:
 
 
 def line(answer: Answer) -> str:
-    return f"现在是 {answer['now']}，比真实时间快 {answer['offset_seconds']} 秒。"
+    local = datetime.fromisoformat(str(answer["now"])).astimezone(SHANGHAI)
+    ahead = in_words(timedelta(seconds=int(str(answer["offset_seconds"]))))
+    return f"现在是 {local:%Y-%m-%d %H:%M}（北京时间），{f'比真实时间快 {ahead}' if ahead else '和真实时间一样'}。"
+
+
+def in_words(ahead: timedelta) -> str:
+    """1 天 23 小时 30 分; nothing for no time."""
+    hours, seconds = divmod(ahead.seconds, 3600)
+    parts = ((ahead.days, "天"), (hours, "小时"), (seconds // 60, "分"), (seconds % 60, "秒"))
+    return " ".join(f"{many} {unit}" for many, unit in parts if many)
 
 
 @click.group(invoke_without_command=True)
@@ -54,7 +62,7 @@ def show() -> Answer:
 @click.argument("duration", metavar="D")
 @answers(line)
 def advance(duration: str) -> Answer:
-    """快进 D，例如 31d、2h、90m；沙盒的时间跟着走。"""
+    """快进 D，例如 31d、2h、47h30m；沙盒的时间跟着走。"""
     with open_runtime() as runtime:
         if not runtime.settings.is_sandbox:
             raise RealClock
@@ -69,11 +77,12 @@ def advance(duration: str) -> Answer:
 
 
 def parse(duration: str) -> timedelta:
-    """31d, 2h, 90m or 45s."""
-    found = re.fullmatch(r"(\d{1,9})([dhms])", duration)
-    moved = timedelta(**{UNITS[found[2]]: int(found[1])}) if found else timedelta(0)
+    """31d, 2h, 90m, 45s, or several of them in that order: 47h30m."""
+    found = re.fullmatch(r"(?:(\d{1,8})d)?(?:(\d{1,8})h)?(?:(\d{1,8})m)?(?:(\d{1,8})s)?", duration)
+    days, hours, minutes, seconds = (int(one or 0) for one in found.groups()) if found else (0, 0, 0, 0)
+    moved = timedelta(days=days, hours=hours, minutes=minutes, seconds=seconds)
     if not timedelta(0) < moved <= LONGEST:
-        raise Invalid("请写成 31d、2h、90m 或 45s 这样的时长，最多十年。", field="duration")
+        raise Invalid("请写成 31d、2h、47h30m 或 45s 这样的时长，最多十年。", field="duration")
     return moved
 
 

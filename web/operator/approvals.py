@@ -18,15 +18,17 @@ from core.errors import Invalid, NotFound
 from merchants import cards, merchants, notices, sensitive_words
 from merchants.models import Community, Merchant, MerchantCard, NoticeKind, Picture, Staff
 from merchants.notices import News
-from merchants.reviews import ReviewState
+from merchants.reviews import NotWaiting, ReviewState
 from merchants.wording import Finding, ListedWord
 from qrcodes import codes, welcomes
 from qrcodes.models import PosterSlogan, SubQrCode, Welcome
 from qrcodes.posters import slogans
 from web.acts import record
-from web.auth.access import operator_required
+from web.auth.access import drop_request, operator_required
 from web.context import now, own_hosts
+from web.errors import refused, wants_json
 from web.forms import Form, Paragraph, Submission, blank, read_form
+from web.language import refusal_text
 from web.operator.desk import PAGE, here
 from web.query import Id, Query, read_query
 
@@ -37,6 +39,18 @@ QUEUE = "/operator/approvals"
 
 Proposal = Welcome | MerchantCard | PosterSlogan
 """What a merchant wants to say to the public."""
+
+
+def back_to_queue(error: NotWaiting) -> ResponseReturnValue:
+    """Somebody else was faster, or its author took it back: say so where the rest waits."""
+    if wants_json():
+        return refused(error)
+    drop_request()
+    flash(refusal_text(error), "wait")
+    return redirect(QUEUE, 303)
+
+
+blueprint.register_error_handler(NotWaiting, back_to_queue)
 
 
 class ApprovalsQuery(Query):

@@ -17,7 +17,7 @@ from core.errors import Invalid, NotFound
 from merchants import merchants, notices
 from merchants.models import NoticeKind
 from merchants.notices import News
-from merchants.reviews import ReviewState
+from merchants.reviews import NotWaiting, ReviewState
 from merchants.wording import Finding
 from web.auth.access import operator_required
 from web.context import now
@@ -26,6 +26,7 @@ from web.operator import approvals
 from web.operator.desk import PAGE
 
 blueprint = Blueprint("coupon_approvals", __name__, url_prefix="/approvals/coupons")
+blueprint.register_error_handler(NotWaiting, approvals.back_to_queue)
 
 Moment = Annotated[AwareDatetime, Field()]
 

@@ -17,7 +17,7 @@ from core.errors import Invalid, NotFound
 from merchants import notices
 from merchants.models import NoticeKind
 from merchants.notices import News
-from merchants.reviews import ReviewState
+from merchants.reviews import NotWaiting, ReviewState
 from merchants.wording import Finding, ListedWord
 from web.acts import record
 from web.auth.access import operator_required
@@ -27,6 +27,7 @@ from web.operator import approvals
 from web.operator.desk import PAGE
 
 blueprint = Blueprint("desk_words", __name__, url_prefix="/approvals/desk-words")
+blueprint.register_error_handler(NotWaiting, approvals.back_to_queue)
 
 
 class DecisionForm(Form):

@@ -17,7 +17,7 @@ from core.errors import Invalid, NotFound
 from merchants import merchants, notices
 from merchants.models import NoticeKind, Staff
 from merchants.notices import News
-from merchants.reviews import ReviewState
+from merchants.reviews import NotWaiting, ReviewState
 from merchants.wording import Finding, ListedWord
 from web import reply_rules
 from web.acts import record
@@ -30,6 +30,7 @@ from web.operator.desk import PAGE
 from web.reply_rules import Bubble
 
 blueprint = Blueprint("rule_approvals", __name__, url_prefix="/approvals/rules")
+blueprint.register_error_handler(NotWaiting, approvals.back_to_queue)
 
 
 @dataclass(frozen=True)
