@@ -220,7 +220,7 @@ def _fan_of(session: Session, *, merchant_id: int, talk_id: int) -> Row[Any]:
         {"merchant_id": merchant_id, "id": talk_id},
     ).one_or_none()
     if row is None:
-        raise NotFound("没有这个会话。")
+        raise NotFound("没有这段聊天。")
     return row
 
 
@@ -234,7 +234,7 @@ def lock(session: Session, *, merchant_id: int, talk_id: int) -> None:
     (TN-3)."""
     statement = text("SELECT 1 FROM talk WHERE merchant_id = :merchant_id AND id = :id FOR UPDATE")
     if session.execute(statement, {"merchant_id": merchant_id, "id": talk_id}).scalar() is None:
-        raise NotFound("没有这个会话。")
+        raise NotFound("没有这段聊天。")
 
 
 def _body(answer: Answer) -> dict[str, Any]:

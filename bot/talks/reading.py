@@ -169,7 +169,7 @@ def talk(session: Session, *, merchant_id: int, talk_id: int) -> Line:
     statement = text(f"{_LINE.format(talks='talk')} WHERE t.merchant_id = :merchant_id AND t.id = :id")
     row = session.execute(statement, {"merchant_id": merchant_id, "id": talk_id}).one_or_none()
     if row is None:
-        raise NotFound("没有这个会话。")
+        raise NotFound("没有这段聊天。")
     return _line(row)
 
 
@@ -214,7 +214,7 @@ def version(session: Session, *, merchant_id: int, talk_id: int) -> int:
     statement = text("SELECT version FROM talk WHERE merchant_id = :merchant_id AND id = :id")
     found = session.execute(statement, {"merchant_id": merchant_id, "id": talk_id}).scalar()
     if found is None:
-        raise NotFound("没有这个会话。")
+        raise NotFound("没有这段聊天。")
     return int(found)
 
 

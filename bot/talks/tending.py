@@ -132,4 +132,4 @@ def _change(session: Session, change: str, *, merchant_id: int, talk_id: int, **
     mine = {"merchant_id": merchant_id, "id": talk_id, **given}
     changed = session.execute(text(f"UPDATE talk SET {change} WHERE merchant_id = :merchant_id AND id = :id"), mine)
     if not rows_changed(changed):
-        raise NotFound("没有这个会话。")
+        raise NotFound("没有这段聊天。")
