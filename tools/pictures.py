@@ -44,6 +44,7 @@ OPERATOR: Final = {
     "unmatched": "/operator/unmatched",
     "wording": "/operator/wording",
     "rules": "/operator/rules",
+    "menu": "/operator/menu",
 }
 MERCHANT: Final = {
     "today": "/merchant/",
@@ -52,6 +53,8 @@ MERCHANT: Final = {
     "welcome": "/merchant/welcome",
     "write": "/merchant/welcome/first/0",
     "fans": "/merchant/fans",
+    "talks": "/merchant/talks",
+    "rules": "/merchant/rules",
     "staff": "/merchant/me/staff",
 }
 
@@ -132,8 +135,12 @@ class Studio:
         for name, path in MERCHANT.items():
             self.look(page, path)
             self.keep(f"merchant-{name}", page.screenshot())
-        self.look(page, "/merchant/fans")
-        page.locator('main a[href*="/merchant/fans/"]:has-text("常客")').first.click()
+        self.look(page, "/merchant/talks")
+        page.locator('main a[href^="/merchant/talks/"]:has-text("待回复")').first.click()
+        page.wait_for_timeout(SETTLE_MS)
+        self.keep("merchant-talk", page.screenshot())
+        self.look(page, "/merchant/fans?tag=常客")
+        page.locator('main a[href^="/merchant/fans/"]:has-text("常客")').first.click()
         page.wait_for_timeout(SETTLE_MS)
         number = page.inner_text("h1")
         self.keep("merchant-fan", page.screenshot())

@@ -19,6 +19,8 @@ from core.database import rows_changed
 
 SILENCE: Final = timedelta(hours=48)
 """After so long without a message from either side an answered talk counts as ended."""
+GIVEN_UP: Final = timedelta(days=7)
+"""After so long nobody expects an answer any more."""
 CLOSE_AT_ONCE: Final = 500
 MOST_MEASURED: Final = 20_000
 """Enquiries of one range that are looked at, the newest."""
@@ -200,24 +202,26 @@ def take_back_question(session: Session, enquiry_id: int) -> None:
 
 
 def close_silent(session: Session, now: datetime) -> None:
-    """End what is answered and nobody has written in for two days. An answer that waits still goes out at the hello;
-    who waits for one is never taken off the list.
+    """End what is answered and nobody has written in for two days; an answer that waits still goes out at the hello.
+    Whoever waits for an answer stays on the list for a week.
 
-    What came in late has been seen by nobody as long as its own moment says: two days count from when it came in.
+    What came in late has been seen by nobody as long as its own moment says: both count from when it came in.
     """
     session.execute(
         text("""
             WITH silent AS (
-                SELECT id FROM talk WHERE state = 'answered' AND last_message_at < :since AND NOT EXISTS (
+                SELECT id FROM talk, LATERAL (SELECT CASE state WHEN 'answered' THEN CAST(:silent AS timestamptz)
+                                                          ELSE :given_up END) AS ended(before)
+                WHERE state <> 'closed' AND last_message_at < :silent AND last_message_at < before AND NOT EXISTS (
                     SELECT 1 FROM talk_message m
-                    WHERE m.merchant_id = talk.merchant_id AND m.talk_id = talk.id AND m.created_at >= :since)
-                ORDER BY last_message_at LIMIT :most FOR UPDATE SKIP LOCKED),
-            ended AS (
+                    WHERE m.merchant_id = talk.merchant_id AND m.talk_id = talk.id AND m.created_at >= before)
+                ORDER BY last_message_at LIMIT :most FOR UPDATE OF talk SKIP LOCKED),
+            closed AS (
                 UPDATE enquiry e SET closed_at = :now, closed_by = 'silence'
                 FROM silent WHERE e.talk_id = silent.id AND e.closed_at IS NULL)
-            UPDATE talk t SET state = 'closed',
+            UPDATE talk t SET state = 'closed', waiting_since = NULL,
                 settled_to = greatest(t.settled_to, coalesce(
                     (SELECT max(m.id) FROM talk_message m WHERE m.merchant_id = t.merchant_id AND m.talk_id = t.id), 0))
             FROM silent WHERE t.id = silent.id"""),
-        {"now": now, "since": now - SILENCE, "most": CLOSE_AT_ONCE},
+        {"now": now, "silent": now - SILENCE, "given_up": now - GIVEN_UP, "most": CLOSE_AT_ONCE},
     )

@@ -39,7 +39,7 @@ class TalkState(StrEnum):
     """The fan has written what nobody has answered yet."""
     ANSWERED = "answered"
     CLOSED = "closed"
-    """Ended by the staff, or, once answered, by nobody writing for two days; the next message opens it again."""
+    """Ended by the staff, or by silence (`enquiries.close_silent`); the next message opens it again."""
 
 
 class Direction(StrEnum):
@@ -132,7 +132,7 @@ class Talk(Base):
             "ix_talk_merchant_id_waiting",
             "merchant_id", "waiting_since", "id", postgresql_where=text("state = 'waiting'"),
         ),
-        Index("ix_talk_answered", "last_message_at", postgresql_where=text("state = 'answered'")),
+        Index("ix_talk_open", "last_message_at", postgresql_where=text("state <> 'closed'")),
         Index("ix_talk_follower_id", "follower_id"),
     )  # fmt: skip
 

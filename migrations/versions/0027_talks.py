@@ -135,7 +135,7 @@ def make_tables() -> None:
         unique=False,
     )
     op.create_index(
-        "ix_talk_answered", "talk", ["last_message_at"], unique=False, postgresql_where=sa.text("state = 'answered'")
+        "ix_talk_open", "talk", ["last_message_at"], unique=False, postgresql_where=sa.text("state <> 'closed'")
     )
     op.create_index(
         "ix_talk_merchant_id_waiting",

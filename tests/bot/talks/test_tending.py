@@ -156,17 +156,21 @@ def test_two_days_of_silence_end_an_answered_talk_and_the_next_message_is_a_new_
     assert len(shop.enquiries(talk_id)) == 2
 
 
-def test_who_waits_for_an_answer_is_never_closed_over(shop: Shop) -> None:
+def test_who_waits_for_an_answer_stays_on_the_list_for_a_week(shop: Shop) -> None:
     ann = shop.fan()
     talk_id = shop.said(ann, "在吗")
-    close_silent_after(shop, timedelta(days=20))
+    close_silent_after(shop, timedelta(days=6))
     assert (shop.talk(talk_id).state, shop.talk(talk_id).unread) == ("waiting", 1)
     write(shop, talk_id, "在的")
-    shop.said(ann, "几点开门", at=shop.now + timedelta(days=20))
-    close_silent_after(shop, timedelta(days=20))
+    shop.said(ann, "几点开门", at=shop.now + timedelta(days=6))
+    close_silent_after(shop, timedelta(days=6))
     assert shop.talk(talk_id).state == "waiting", "answered before, but not this one"
     (enquiry,) = shop.enquiries(talk_id)
     assert enquiry.closed_at is None
+    close_silent_after(shop, timedelta(days=2))
+    assert shop.talk(talk_id).state == "closed"
+    (enquiry,) = shop.enquiries(talk_id)
+    assert enquiry.closed_by == ClosedBy.SILENCE
 
 
 def test_what_came_in_late_is_not_closed_before_somebody_could_see_it(shop: Shop) -> None:
