@@ -135,7 +135,7 @@ class Studio:
         for name, path in MERCHANT.items():
             self.look(page, path)
             self.keep(f"merchant-{name}", page.screenshot())
-        self.look(page, "/merchant/talks")
+        self.look(page, "/merchant/talks?box=all")
         page.locator('main a[href^="/merchant/talks/"]:has-text("待回复")').first.click()
         page.wait_for_timeout(SETTLE_MS)
         self.keep("merchant-talk", page.screenshot())

@@ -23,6 +23,7 @@ from bot.inbox import Inbox
 from bot.menus import publishing as menus
 from bot.menus.buttons import Button
 from bot.models import DeadLetter
+from bot.talks import enquiries
 from core import audit, jobs, outbox
 from core.clock import business_day, month_of
 from core.database import Role
@@ -149,6 +150,7 @@ class _Seeding:
         follows = told.follows()
         self._move_in([(one, *follows.get(one.openid, (None, None))) for one in told.people])
         self._add_what_came_last(operator_id)
+        self._end_old_talks()
         self._hang_board(operator_id)
         self._forget_who_left()
         self._benefit(told, operator_id)
@@ -462,6 +464,12 @@ class _Seeding:
         for follower_id, tags, note in zip(regulars, story.TAGS, story.NOTES, strict=False):
             fans.set_tags(session, merchant_id, follower_id, list(tags))
             fans.set_note(session, merchant_id, follower_id, note)
+
+    def _end_old_talks(self) -> None:
+        """What was written weeks ago came in then, and ends as it would have."""
+        with self._runtime.transaction(Role.PLATFORM) as session:
+            session.execute(text("UPDATE talk_message SET created_at = at WHERE at < created_at"))
+            enquiries.close_silent(session, self._runtime.now())
 
     def _forget_who_left(self) -> None:
         """Erase whoever left more than a day ago, as would have been done the day after."""
