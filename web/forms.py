@@ -33,6 +33,7 @@ from core.errors import Invalid
 from web.language import refusal_text
 
 MOMENT = "%Y-%m-%dT%H:%M"
+"""A moment as a browser's field for one spells it; the clock on the wall is Shanghai's."""
 NOT_FIELDS = frozenset({"csrf_token"})
 
 

@@ -344,17 +344,13 @@ class WeChatClient:
     def add_temporary_image(self, content: bytes, filename: str) -> str:
         """Store a picture for three days; the media id is what `send_image` sends. Not counted as material."""
         path = "cgi-bin/media/upload"
-        if not content or len(content) > limits.IMAGE_MAX_BYTES:
-            raise BadRequest(path, "a picture has 1 byte to 10 MB")
-        # Bytes, not a file: a file would be sent empty after a token was replaced.
-        return _word(path, self._calls.media.upload("image", (filename, content, _image_type(content))), "media_id")
+        answer = self._calls.media.upload("image", _image(path, content, filename))
+        return _word(path, answer, "media_id")
 
     def add_permanent_image(self, content: bytes, filename: str) -> UploadedImage:
         """Store a picture for good; counts against 100,000."""
         path = "cgi-bin/material/add_material"
-        if not content or len(content) > limits.IMAGE_MAX_BYTES:
-            raise BadRequest(path, "a picture has 1 byte to 10 MB")
-        answer = self._calls.material.add("image", (filename, content, _image_type(content)))
+        answer = self._calls.material.add("image", _image(path, content, filename))
         return UploadedImage(_word(path, answer, "media_id"), _word(path, answer, "url"))
 
     def create_menu(self, menu: Mapping[str, Any]) -> None:
@@ -537,6 +533,14 @@ def _user_info(path: str, entry: Any) -> UserInfo:
 def _optional(path: str, entry: dict[str, Any], name: str, kind: type[str] | type[int]) -> str:
     """A field as text, "" where it is absent, empty or zero."""
     return str(_field(path, entry, name, kind) or "") if name in entry else ""
+
+
+def _image(path: str, content: bytes, filename: str) -> tuple[str, bytes, str]:
+    """A picture as it is uploaded; raises `BadRequest` for one that no call takes."""
+    if not content or len(content) > limits.IMAGE_MAX_BYTES:
+        raise BadRequest(path, "a picture has 1 byte to 10 MB")
+    # Bytes, not a file: a file would be sent empty after a token was replaced.
+    return filename, content, _image_type(content)
 
 
 def _image_type(content: bytes) -> str:

@@ -160,8 +160,7 @@ def listed(
     if len(lines) <= limit:
         return Page(tuple(lines), None)
     last = lines[limit - 1]
-    at = (last.waiting_since if order is _LONGEST_WAIT else None) or last.last_message_at
-    return Page(tuple(lines[:limit]), Key(at, last.id))
+    return Page(tuple(lines[:limit]), Key(getattr(last, order.by), last.id))
 
 
 def talk(session: Session, *, merchant_id: int, talk_id: int) -> Line:

@@ -43,7 +43,6 @@ ONE = "/<int:broadcast_id>"
 HOME = "/merchant/broadcasts"
 PAGE = 20
 PEOPLE = 50
-"""A moment as a browser's field for one spells it; the clock on the wall is Shanghai's."""
 
 GROUPS: dict[str, tuple[BroadcastState, ...]] = {
     "drafts": writing.WRITABLE,

@@ -14,12 +14,13 @@ from bot.talks.intake import without_links
 from bot.talks.models import AnswerState, Direction, Kind, MediaState, TalkState, Why
 from core.clock import SHANGHAI
 from web.context import now
+from wechat.limits import WINDOWS, WindowTrigger
 
 MINUTE = timedelta(minutes=1)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
 LONG_WAIT = timedelta(minutes=30)
-WINDOW = timedelta(hours=48)
+WINDOW = WINDOWS[WindowTrigger.MESSAGE].lasts
 """How long after a message its writer can be answered in the chat."""
 
 KINDS: dict[str, Any] = {
