@@ -56,7 +56,7 @@ class Refused(WeChatError):
 
 
 class WaitAMinute(Refused):
-    """Too fast, or the platform could not be reached at all: the same call may succeed in a minute."""
+    """Too fast, the platform could not be reached at all, or the next token is not due: try again in a minute."""
 
 
 class TooLate(Refused):
@@ -76,7 +76,7 @@ class Misconfigured(Refused):
 
 
 class TokenRejected(Refused):
-    """The access token was refused and one replacement did not help, or is not due yet."""
+    """The access token was refused, and one replacement did not help."""
 
 
 class BadRequest(Refused):

@@ -128,7 +128,8 @@ class TokenStore:
         """Another token than this one, which the platform has refused.
 
         Asks the platform at most once per 30 seconds over all processes, and forces it at most 20 times a day;
-        in between raises `TokenRejected`, so that a storm of refusals does not become a storm of token calls.
+        in between raises `WaitAMinute`, so that a storm of refusals does not become a storm of token calls and what
+        was to be sent is sent when the next token is due. `TokenRejected` says that asking did not help.
         """
         failure: WeChatError | None = None
         with self._thread_lock():
@@ -152,7 +153,7 @@ class TokenStore:
 
     def _replace(self, session: Session, row: WeChatToken, now: datetime) -> None:
         if row.replaced_at is not None and now - row.replaced_at < ASK_AGAIN_AFTER:
-            raise TokenRejected(PATH, "the token was replaced moments ago and is refused again")
+            raise WaitAMinute(PATH, "the token was replaced moments ago and is refused again")
         row.replaced_at = now
         may_force = _may_force(row, now)
         fetched = None

@@ -98,12 +98,12 @@ def test_a_storm_of_refusals_ends_after_one_replacement(
     clients = [client, *(WeChatClient(app_id=app_id, transport=transport, tokens=new_store()) for _ in range(3))]
 
     def ask(number: int) -> type[BaseException]:
-        with pytest.raises(TokenRejected) as refused:
+        with pytest.raises((TokenRejected, WaitAMinute)) as refused:
             clients[number % 4].user_info("o-ann")
         return refused.type
 
     with ThreadPoolExecutor(8) as threads:
-        assert set(threads.map(ask, range(40))) == {TokenRejected}
+        assert set(threads.map(ask, range(40))) <= {TokenRejected, WaitAMinute}
     assert len(platform.calls(TOKEN_PATH)) <= 2
     assert len(platform.calls("/cgi-bin/user/info")) <= 2 * 40
 
@@ -142,9 +142,9 @@ def test_a_second_replacement_has_to_wait_half_a_minute(
 ) -> None:
     store = new_store()
     second = store.replacement(store.current())
-    with pytest.raises(TokenRejected, match="moments ago"):
+    with pytest.raises(WaitAMinute, match="moments ago"):
         store.replacement(second)
-    with pytest.raises(TokenRejected, match="moments ago"):
+    with pytest.raises(WaitAMinute, match="moments ago"):
         new_store().replacement(second)
     assert len(forced(platform)) == 2
     let_pass(database, app_id, timedelta(seconds=31))
@@ -157,7 +157,7 @@ def test_a_failed_replacement_counts_too(platform: FakePlatform, new_store: NewS
     platform.next(TOKEN_PATH, LostReply())
     with pytest.raises(WaitAMinute):
         store.replacement(first)
-    with pytest.raises(TokenRejected, match="moments ago"):
+    with pytest.raises(WaitAMinute, match="moments ago"):
         store.replacement(first)
     assert len(forced(platform)) == 2
 
