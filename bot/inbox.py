@@ -22,13 +22,14 @@ from bot import benefits, effects, lookups, staff_links, store, wishes
 from bot.answering import Answered
 from bot.benefits import Asked
 from bot.book import EMPTY, Book, Keeper
+from bot.changes import Changes, no_changes, write_changes, write_replies
 from bot.context import Asks, Question
 from bot.effects import Effects, Known, Outcome, Step
 from bot.events import Event
 from bot.handlers import reply_to
 from bot.models import DeadLetter
 from bot.robot import Happened, render
-from bot.talks import answers, intake
+from bot.talks import intake, sending
 from campaigns.broadcasts import hello
 from campaigns.coupons import cards
 from campaigns.referrals import binding
@@ -233,7 +234,7 @@ class Inbox:
         if source is EpisodeSource.EVENT:
             book = self._books.at(session, self.account.id, seen.book_number, seen.book_pages)
         known = self._know(connection, arrivals, seen, book)
-        changes = store.no_changes()
+        changes = no_changes()
         if told_again := sum(_retold(one) for one in known):
             store.reserve_more(connection, seen.ids, told_again)
         for arrival, what in zip(arrivals, known, strict=True):
@@ -253,14 +254,14 @@ class Inbox:
             self._word_replies(session, arrivals, known, changes, but=asking)
         for arrival, what in zip(arrivals, known, strict=True):
             changes["inbox"].append(self._inbox_row(arrival, what, source))
-        store.write(connection, changes)
+        write_changes(connection, changes)
         if asking:
             self._meet(
                 session, connection, [one for one in zip(arrivals, known, strict=True) if one[0].inbox_id in asking]
             )
         outbox.add_many(session, list(_owed(arrivals, known, changes)))
         outbox.add_many(session, list(_greetings(arrivals, known)), delay=hello.AFTER)
-        outbox.add_many(session, list(_hellos(arrivals, known)), delay=answers.AFTER_HELLO)
+        outbox.add_many(session, list(_hellos(arrivals, known)), delay=sending.AFTER_HELLO)
         outbox.add_many(session, list(_brought(arrivals, known)), delay=binding.AFTER)
 
     def _know(self, connection: store.Driver, arrivals: list[_Arrival], seen: store.Glimpse, book: Book) -> list[Known]:
@@ -346,21 +347,21 @@ class Inbox:
             if arrival.effects is not None:
                 arrival.effects.outcome.benefit = given.get(arrival.inbox_id)
                 arrival.effects.outcome.found = looked_up.get(arrival.inbox_id)
-        self._word_replies(session, [a for a, _ in asking], [what for _, what in asking], store.no_changes())
+        self._word_replies(session, [a for a, _ in asking], [what for _, what in asking], no_changes())
         rows = [
             {"id": a.inbox_id, "month": month_of(a.event.occurred_at), "reply": to_json(a.reply)}
             for a, _ in asking
             if a.reply is not None
         ]
         if rows:
-            store.write_replies(connection, rows)
+            write_replies(connection, rows)
 
     def _word_replies(
         self,
         session: Session,
         arrivals: list[_Arrival],
         known: list[Known],
-        changes: store.Changes,
+        changes: Changes,
         *,
         but: Collection[int] = (),
     ) -> None:
@@ -504,7 +505,7 @@ def _welcome_key(outcome: Outcome) -> tuple[int | None, int | None]:
     return (None, None) if outcome.code is None else (outcome.code.owner.merchant_id, outcome.code.owner.code_id)
 
 
-def _owed(arrivals: Iterable[_Arrival], known: Iterable[Known], changes: store.Changes) -> Iterable[dict[str, Any]]:
+def _owed(arrivals: Iterable[_Arrival], known: Iterable[Known], changes: Changes) -> Iterable[dict[str, Any]]:
     """Outbox rows for all that needs the network."""
     for arrival, what in zip(arrivals, known, strict=True):
         if arrival.effects is None or what.follower is None:
@@ -531,7 +532,7 @@ def _hellos(arrivals: Iterable[_Arrival], known: Iterable[Known]) -> Iterable[di
             continue
         talk = what.talks.get(arrival.effects.turns_to)
         if talk is not None and talk.waiting_out:
-            yield answers.hello_row(talk_id=talk.talk_id, inbox_id=arrival.inbox_id)
+            yield sending.hello_row(talk_id=talk.talk_id, inbox_id=arrival.inbox_id)
 
 
 def _greetings(arrivals: Iterable[_Arrival], known: Iterable[Known]) -> Iterable[dict[str, Any]]:

@@ -6,7 +6,7 @@ from typing import Final
 from bot import erasers, follow_ups, notices, reconcile, retention
 from bot.effects import Step
 from bot.menus import publishing as menus
-from bot.talks import answers, media
+from bot.talks import media, sending
 from core.jobs import Handler
 from merchants.notices import SEND as SEND_NOTICE
 from wechat.patience import patient
@@ -18,7 +18,7 @@ HANDLERS: Final[Mapping[str, Handler]] = {
     SEND_NOTICE: notices.send_notice,
     reconcile.RECONCILE: patient(reconcile.reconcile_followers),
     retention.FORGET: retention.forget_old,
-    **answers.HANDLERS,
+    **sending.HANDLERS,
     **media.HANDLERS,
     menus.LOOK: patient(menus.look_by_itself),
 }

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from bot import erasers, follow_ups, notices, reconcile, retention
 from bot.menus import publishing as menus
-from bot.talks import answers, enquiries, telling
+from bot.talks import enquiries, sending, telling
 from campaigns.broadcasts import calls, control, hello, mass, reports
 from campaigns.coupons import giving
 from campaigns.points import ledger, proof
@@ -68,8 +68,8 @@ TASKS: Final = (
     Periodic("traffic", rollups.keep_up, every=timedelta(0)),
     Periodic("lost follow-ups", follow_ups.give_up_lost_calls, every=timedelta(seconds=30)),
     Periodic("waiting talks", telling.tell_of_waiting, every=timedelta(seconds=10)),
-    Periodic("lost answers", answers.give_up_lost_calls, every=timedelta(seconds=30)),
-    Periodic("forgotten answers", answers.owe_forgotten, every=timedelta(minutes=1)),
+    Periodic("lost answers", sending.give_up_lost_calls, every=timedelta(seconds=30)),
+    Periodic("forgotten answers", sending.owe_forgotten, every=timedelta(minutes=1)),
     Periodic("silent talks", enquiries.close_silent, every=timedelta(minutes=1)),
     Periodic("lost notices", notices.give_up_lost_calls, every=timedelta(seconds=30)),
     Periodic("first fans", notices.tell_of_first_fans, every=timedelta(minutes=1)),

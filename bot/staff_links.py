@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from bot.changes import Changes
 from bot.events import Event, Scanned, Subscribed, TextMessage
-from bot.store import Changes, Post, StoredLink
+from bot.store import Post, StoredLink
 from merchants import links
 from merchants.models import LinkPurpose, LinkState
 

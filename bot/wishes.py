@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import assert_never
 
+from bot.changes import Changes
 from bot.events import Event, TextMessage
-from bot.store import Changes
 from campaigns.broadcasts import mute, offers
 from campaigns.broadcasts.mute import Came, Shop
 

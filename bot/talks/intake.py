@@ -77,7 +77,7 @@ class TalkSeen:
     line_said_at: datetime | None
     human_said_at: datetime | None
     waiting_out: int
-    """Answers that wait for the next hello: where there are any, owe `answers.hello_row`."""
+    """Answers that wait for the next hello: where there are any, owe `sending.hello_row`."""
 
 
 SEEN: Final = """
@@ -267,4 +267,4 @@ WRITES: Final[dict[str, str]] = {
         FROM jsonb_to_recordset(%(rows)s) AS r(id bigint, satisfaction smallint, at timestamptz)
         WHERE e.id = r.id AND e.asked_at IS NOT NULL AND e.satisfaction IS NULL""",
 }
-"""For `bot.store`, after its own and in this order: a message needs its talk."""
+"""For `bot.changes`, after its own and in this order: a message needs its talk."""

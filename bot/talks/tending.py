@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.orm import Session
 
-from bot.talks import answers, desk, enquiries
+from bot.talks import answers, desk, enquiries, sending
 from bot.talks.models import AnswerState, Kind
 from core.database import rows_changed
 from core.errors import NotFound
@@ -115,7 +115,7 @@ def close(
              "content": enquiries.QUESTION, "template_id": None, "staff_id": staff_id,
              "state": AnswerState.PLANNED, "at": now},
         )  # fmt: skip
-        answers.owe(session, merchant_id=merchant_id, talk_id=talk_id, message_id=message_id)
+        sending.owe(session, merchant_id=merchant_id, talk_id=talk_id, message_id=message_id)
 
 
 def reopen(session: Session, *, merchant_id: int, talk_id: int) -> None:

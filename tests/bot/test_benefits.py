@@ -330,7 +330,7 @@ def test_a_batch_that_fails_gives_nothing(
     runtime: Runtime, street: Neighbourhood, inbox: Inbox, ann: str, noodles: Code, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     check_in_pays(runtime, noodles)
-    monkeypatch.setattr("bot.store.write_replies", lambda *_: 1 / 0)
+    monkeypatch.setattr("bot.inbox.write_replies", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         say(inbox, ann, street.now, "签到")
     assert paid(runtime) == []

@@ -17,7 +17,7 @@ from sqlalchemy import text
 
 from bot import periodic, store
 from bot.inbox import Inbox
-from bot.talks import answers, enquiries, intake, tending
+from bot.talks import answers, enquiries, intake, sending, tending
 from bot.talks.answers import Answer, CouponAnswer, FanLeft, GoneOut, PictureAnswer, TextAnswer
 from core import erasure, jobs, outbox
 from core.database import Role
@@ -66,7 +66,7 @@ def hello(shop: Shop, sandbox: Sandbox, fan: int) -> None:
     talk_id = shop.said(fan, "我又来了", at=shop.runtime.now().replace(microsecond=0))
     with shop.runtime.transaction(Role.PLATFORM) as session:
         if shop.talk(talk_id).waiting_out:
-            outbox.add_many(session, [answers.hello_row(talk_id=talk_id, inbox_id=talk_id * 1000)])
+            outbox.add_many(session, [sending.hello_row(talk_id=talk_id, inbox_id=talk_id * 1000)])
 
 
 def write(shop: Shop, talk_id: int, what: Answer | str, *, nonce: str = "", staff: int | None = None) -> int:
@@ -465,7 +465,7 @@ def test_a_window_that_the_platform_calls_closed_makes_it_wait_once(shop: Shop, 
     assert whys(shop, talk_id) == [("refused", "closed"), ("waiting", "")]
     hello(shop, sandbox, ann)
     with shop.runtime.transaction(Role.PLATFORM) as session:
-        outbox.add_many(session, [answers.hello_row(talk_id=talk_id, inbox_id=7)])
+        outbox.add_many(session, [sending.hello_row(talk_id=talk_id, inbox_id=7)])
     send(shop.runtime)
     assert heard(sandbox, shop, ann) == ["第二句"]
 
@@ -504,11 +504,11 @@ def test_who_is_suspended_says_nothing_more_in_the_accounts_name(shop: Shop, san
         session.execute(suspend, {"state": "suspended", "id": shop.merchant_id})
     send(shop.runtime)
     assert (heard(sandbox, shop, ann), shop.states(talk_id), used(shop.runtime)) == ([], ["planned"], [0])
-    advance(shop.runtime, answers.FORGOTTEN_AFTER * 2)
+    advance(shop.runtime, sending.FORGOTTEN_AFTER * 2)
     with shop.runtime.transaction(Role.PLATFORM) as session:
-        answers.owe_forgotten(session, shop.runtime.now())
+        sending.owe_forgotten(session, shop.runtime.now())
         assert session.scalar(text("SELECT count(*) FROM outbox WHERE kind = :kind AND state = 'pending'"),
-                              {"kind": answers.SEND}) == 0  # fmt: skip
+                              {"kind": sending.SEND}) == 0  # fmt: skip
         session.execute(suspend, {"state": "active", "id": shop.merchant_id})
 
 
@@ -517,14 +517,14 @@ def test_who_is_suspended_says_nothing_more_in_the_accounts_name(shop: Shop, san
 
 def send_in_another_process(settings: Settings, urls: ServerUrls, *, stop_after_call: bool) -> None:
     """A worker that gets stuck right before or right after the platform has taken its first message."""
-    call = answers._send
+    call = sending._send
 
     def get_stuck(client: WeChatClient, openid: str, reply: Reply) -> None:
         if stop_after_call:
             call(client, openid, reply)
         time.sleep(60)
 
-    answers._send = get_stuck
+    sending._send = get_stuck
     jobs.drain(Runtime.build(settings, urls, pooled=False), HANDLERS, MESSAGES)
 
 
@@ -593,17 +593,17 @@ def test_two_workers_with_the_same_talk_send_each_message_once(
     ann, talk_id = writer(shop, sandbox)
     write(shop, talk_id, "第一句")
     write(shop, talk_id, "第二句")
-    task = Task(0, answers.SEND, {"talk_id": talk_id}, None, 1, 0)
-    call: Callable[..., None] = answers._send
+    task = Task(0, sending.SEND, {"talk_id": talk_id}, None, 1, 0)
+    call: Callable[..., None] = sending._send
 
     def meanwhile(*arguments: Any) -> None:
-        monkeypatch.setattr(answers, "_send", call)
+        monkeypatch.setattr(sending, "_send", call)
         with pytest.raises(outbox.TryLater):
-            answers.send_answers(shop.runtime, task)
+            sending.send_answers(shop.runtime, task)
         call(*arguments)
 
-    monkeypatch.setattr(answers, "_send", meanwhile)
-    answers.send_answers(shop.runtime, task)
+    monkeypatch.setattr(sending, "_send", meanwhile)
+    sending.send_answers(shop.runtime, task)
     assert heard(sandbox, shop, ann) == ["第一句", "第二句"]
 
 

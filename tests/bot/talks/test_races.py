@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from bot.talks import answers
+from bot.talks import answers, sending
 from bot.talks.answers import CouponAnswer, TextAnswer
 from core.database import Role
 from core.outbox import Task, TryLater
@@ -60,10 +60,10 @@ def write(shop: Shop, talk_id: int, staff: int, words: str) -> None:
 
 def work(shop: Shop, talk_id: int) -> None:
     """A worker that comes back as long as it is told to."""
-    task = Task(0, answers.SEND, {"talk_id": talk_id}, None, 1, 0)
+    task = Task(0, sending.SEND, {"talk_id": talk_id}, None, 1, 0)
     for _ in range(100):
         try:
-            return answers.send_answers(shop.runtime, task)
+            return sending.send_answers(shop.runtime, task)
         except TryLater:
             threading.Event().wait(0.005)
     raise AssertionError("it never ends")
@@ -71,7 +71,7 @@ def work(shop: Shop, talk_id: int) -> None:
 
 def test_of_two_answers_the_last_message_carries_one(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr(answers, "_send", lambda _client, _openid, reply: said.append(reply.content))
+    monkeypatch.setattr(sending, "_send", lambda _client, _openid, reply: said.append(reply.content))
     ann = shop.fan()
     talk_id = shop.said(ann, window=False)
     for number in range(ROUNDS):
