@@ -12,7 +12,12 @@ from sqlalchemy.orm import Session
 from bot.talks import answers, desk, enquiries, sending
 from bot.talks.models import AnswerState, Kind
 from core.database import rows_changed
-from core.errors import NotFound
+from core.errors import BusinessError, NotFound
+
+
+class WentOn(BusinessError):
+    code = "went_on"
+    message = "客人刚刚又发来了消息，看一眼再结束。"
 
 
 @dataclass(frozen=True)
@@ -81,14 +86,24 @@ def assign(session: Session, *, merchant_id: int, staff_id: int, talk_id: int, t
 
 
 def close(
-    session: Session, *, merchant_id: int, staff_id: int, talk_id: int, now: datetime, asks: bool | None = None
+    session: Session,
+    *,
+    merchant_id: int,
+    staff_id: int,
+    talk_id: int,
+    now: datetime,
+    seen_to: int | None = None,
+    asks: bool | None = None,
 ) -> None:
     """End a talk: nothing waits any more. What comes in from the fan from now on opens it again.
 
-    With `asks` (by default as the desk says) the fan is asked how the answers were, if somebody did answer and the
-    window has a message left for it.
+    `seen_to` is the newest message that whoever ends it was shown: `WentOn` where the fan has written since. With
+    `asks` (by default as the desk says) the fan is asked how the answers were, if somebody did answer and the window
+    has a message left for it.
     """
     answers.lock(session, merchant_id=merchant_id, talk_id=talk_id)
+    if seen_to is not None and _has_written_since(session, merchant_id=merchant_id, talk_id=talk_id, seen_to=seen_to):
+        raise WentOn
     _change(
         session,
         """state = 'closed', waiting_since = NULL, unread = 0,
@@ -116,6 +131,14 @@ def close(
              "state": AnswerState.PLANNED, "at": now},
         )  # fmt: skip
         sending.owe(session, merchant_id=merchant_id, talk_id=talk_id, message_id=message_id)
+
+
+def _has_written_since(session: Session, *, merchant_id: int, talk_id: int, seen_to: int) -> bool:
+    statement = text("""
+        SELECT EXISTS (SELECT 1 FROM talk_message m
+                       WHERE m.merchant_id = :merchant_id AND m.talk_id = :id AND m.waits AND m.id > :seen_to)""")
+    whose = {"merchant_id": merchant_id, "id": talk_id, "seen_to": seen_to}
+    return bool(session.execute(statement, whose).scalar())
 
 
 def reopen(session: Session, *, merchant_id: int, talk_id: int) -> None:

@@ -692,6 +692,22 @@ def test_canned_replies_are_added_edited_ordered_and_deleted(shop: Inn, clerk: B
     assert 'value="北门对面"' in shop.owner.get(f"{HOME}/{talk_id}").text
 
 
+def test_a_talk_is_not_ended_over_a_message_that_was_not_on_the_page(shop: Inn) -> None:
+    ann = shop.welcomes_somebody(ago=timedelta(hours=1))
+    talk_id = shop.hears(ann, "几点开门")
+    page = f"{HOME}/{talk_id}"
+    ending = re.search(rf'formaction="{page}/close" name="seen_to" value="(\d+)"', shop.owner.get(page).text)
+    assert ending is not None
+    shop.hears(ann, "还有苹果吗")
+    refused = shop.owner.post(f"{page}/close", {"seen_to": ending[1]}, headers=PROGRAM)
+    assert (refused.status_code, refused.get_json()["message"]) == (409, "客人刚刚又发来了消息，看一眼再结束。")
+    assert f"{page}/reopen" not in shop.owner.get(page).text
+    newest = re.search(rf'formaction="{page}/close" name="seen_to" value="(\d+)"', shop.owner.get(page).text)
+    assert newest is not None
+    assert shop.owner.post(f"{page}/close", {"seen_to": newest[1]}).status_code == 303
+    assert f"{page}/reopen" in shop.owner.get(page).text
+
+
 def test_a_session_does_only_so_much_a_minute_and_a_colleague_is_not_held_up(
     shop: Inn, clerk: Browser, monkeypatch: pytest.MonkeyPatch
 ) -> None:

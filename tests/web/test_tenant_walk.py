@@ -128,6 +128,7 @@ NUMBERS_THAT_NAME_NOBODY: Final = {
     "TalkQuery.before": "a place in the order of one's own talks",
     "TalkQuery.older": "a place in the order of a talk's own messages",
     "SeenForm.up_to": "a place in the order of a talk's own messages",
+    "CloseForm.seen_to": "a place in the order of a talk's own messages",
 }
 NOTED: Final = {"merchant_fans.export", "merchant_redemptions.export"}
 """Exports of one's own list, whatever they are narrowed to: each is written down."""

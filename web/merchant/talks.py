@@ -131,6 +131,12 @@ class SeenForm(Query):
     up_to: Id
 
 
+class CloseForm(Query):
+    """The newest message that whoever ends it was shown."""
+
+    seen_to: Id | None = None
+
+
 class AssignForm(Query):
     """Who takes care of a talk; nobody where it is empty."""
 
@@ -497,7 +503,15 @@ def remember(talk_id: int) -> ResponseReturnValue:
 def close(talk_id: int) -> ResponseReturnValue:
     """It is settled; the customer may be asked how it was."""
     talk = _talk(talk_id)
-    tending.close(g.session, merchant_id=g.staff.merchant_id, staff_id=g.staff.id, talk_id=talk.id, now=now())
+    form = read_query(CloseForm)
+    tending.close(
+        g.session,
+        merchant_id=g.staff.merchant_id,
+        staff_id=g.staff.id,
+        talk_id=talk.id,
+        seen_to=form.seen_to,
+        now=now(),
+    )
     record("talk.close", f"talk:{talk.id}")
     return _done(talk)
 

@@ -190,7 +190,9 @@
     const button = event.submitter;
     if (button.disabled) return;
     button.disabled = true;
-    const answer = await post(button.formAction, new FormData(act));
+    const data = new FormData(act);
+    if (button.name) data.set(button.name, button.value);
+    const answer = await post(button.formAction, data);
     button.disabled = false;
     said.textContent = answer.message ?? "";
     said.hidden = !said.textContent;
