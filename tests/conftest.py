@@ -27,8 +27,12 @@ import psycopg
 import pytest
 import redis
 import requests
+from argon2 import PasswordHasher
+from flask import Flask
+from jinja2 import FileSystemBytecodeCache
 from psycopg import sql
 from sqlalchemy import event
+from werkzeug.routing import Rule
 
 from core import checks, migrate
 from core.clock import business_day, start_of_day
@@ -38,6 +42,7 @@ from core.outbox import QUEUES
 from core.runtime import Runtime
 from core.servers import EmbeddedServers, ServerUrls
 from core.settings import Settings, read_settings
+from merchants import staff
 
 PROJECT = Path(__file__).resolve().parent.parent
 SECRET_KEY = "a secret key for tests".replace(" ", "-")
@@ -73,6 +78,29 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_unconfigure() -> None:
     if "PYTEST_XDIST_WORKER" not in os.environ and (home := os.environ.pop(HOME_VARIABLE, None)):
         shutil.rmtree(home, ignore_errors=True)
+
+
+def _once_each(compile_builder: Callable[[Rule, bool], Any]) -> Callable[[Rule, bool], Any]:
+    known: dict[tuple[Any, ...], Any] = {}
+
+    def compile_once(rule: Rule, append_unknown: bool = True) -> Any:
+        key = (append_unknown, *rule._trace, *(rule.defaults or {}).items())
+        if key not in known:
+            known[key] = compile_builder(rule, append_unknown)
+        return known[key]
+
+    return compile_once
+
+
+@pytest.fixture(scope="session", autouse=True)
+def what_is_dear_only_once() -> Iterator[None]:
+    """Passwords that are dear to guess, templates and routes that are compiled: a process that runs for weeks pays for
+    them once, and thousands of tests that build an application would each pay again."""
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as compiled:
+        patch.setattr(staff, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
+        patch.setattr(Rule, "_compile_builder", _once_each(Rule._compile_builder))
+        patch.setattr(Flask, "jinja_options", {"bytecode_cache": FileSystemBytecodeCache(compiled)})
+        yield
 
 
 @pytest.fixture(scope="session")
