@@ -27,6 +27,7 @@ import psycopg
 import pytest
 import redis
 import requests
+import structlog
 from argon2 import PasswordHasher
 from flask import Flask
 from jinja2 import FileSystemBytecodeCache
@@ -95,7 +96,10 @@ def _once_each(compile_builder: Callable[[Rule, bool], Any]) -> Callable[[Rule, 
 @pytest.fixture(scope="session", autouse=True)
 def what_is_dear_only_once() -> Iterator[None]:
     """Passwords that are dear to guess, templates and routes that are compiled: a process that runs for weeks pays for
-    them once, and thousands of tests that build an application would each pay again."""
+    them once, and thousands of tests that build an application would each pay again. An exception that is logged in
+    colours costs seconds."""
+    plain = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+    structlog.configure(processors=[*structlog.get_config()["processors"][:-1], plain])
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as compiled:
         patch.setattr(staff, "_hasher", PasswordHasher(time_cost=1, memory_cost=8, parallelism=1))
         patch.setattr(Rule, "_compile_builder", _once_each(Rule._compile_builder))
