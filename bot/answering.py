@@ -336,15 +336,20 @@ class Turn:
         question = self.now.question
         return question is not None and question.kind is Asks.MERCHANT and question.is_open(self.said.at)
 
+    @property
+    def _waiting(self) -> tuple[int, ...]:
+        """The messages that wait until it is clear for which shop they are."""
+        question = self.now.question
+        return question.inbox_ids if question is not None and (self.is_asked or question.is_overtaken) else ()
+
     def _choose(self, choice: Choice) -> None:
         self.answer.choice, self.answer.merchant_id = choice, choice.merchant_id
         self.answer.is_settled = self.is_asked
-        if self.is_asked and self.now.question is not None and choice.merchant_id is not None:
-            self.answer.passes = self.now.question.inbox_ids
+        if choice.merchant_id is not None and (waiting := self._waiting):
+            self.answer.passes, self.answer.is_settled = waiting, True
 
     def _ask(self, options: Sequence[Shop], *, keeps: bool = False) -> bool:
-        waiting = self.now.question.inbox_ids if self.is_asked and self.now.question is not None else ()
-        asked = Question.which(options, at=self.said.at, inbox_ids=waiting)
+        asked = Question.which(options, at=self.said.at, inbox_ids=self._waiting)
         self.answer.question = asked.keeping(self.said.inbox_id) if keeps else asked
         kept = bool(self.answer.question.inbox_ids)
         return self._say(Answered.ASKED, context.which_one(options, keeps=kept))
@@ -512,7 +517,9 @@ NO_SHOPS: Final = Shops()
 def _late(answer: Answer) -> Answer:
     """What is left of an answer that comes too late to be given: nothing is asked, looked up or said any more. Whom
     one talks to, and what somebody at the merchant has to read, counts by its own moment."""
-    gone = replace(answer, words="", lookup=None, is_transferred=False)
+    # Whom the platform's clerks do not get any more somebody of the shop's has to answer.
+    waits = answer.waits or answer.is_transferred
+    gone = replace(answer, words="", lookup=None, is_transferred=False, waits=waits)
     if answer.by is Answered.RULE:
         return replace(gone, by=Answered.NONE, rule=None, waits=answer.is_for_people)
     if answer.by in (Answered.ASKED, Answered.LINE, Answered.LOOKUP, Answered.WORD):

@@ -245,6 +245,17 @@ def test_a_scan_overtakes_the_question_and_takes_along_what_waited(
     assert rows(runtime, "SELECT count(*) FROM pending_question") == [(0,)]
 
 
+def test_what_waited_for_a_scan_waits_on_for_who_asks_for_another_shop_after_it(
+    street: Neighbourhood, inbox: Inbox, fruit: Code, tea: Code
+) -> None:
+    ann = fan(inbox, street, fruit, tea)
+    ann.says("有龙井吗")
+    ann.scans(fruit)
+    assert ann.says("换一家").startswith("您想找哪家店？请回复数字，刚才的话就转给那家店：")
+    assert ann.says("2").startswith("刚才的话已经转给店家。")
+    assert ann.heard == [("李家茶馆", "有龙井吗", True)]
+
+
 def test_a_name_that_was_not_on_the_list_answers_it_too(
     street: Neighbourhood, inbox: Inbox, fruit: Code, tea: Code
 ) -> None:
