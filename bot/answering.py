@@ -297,8 +297,10 @@ class Turn:
         )
         if not is_for_a_shop or self.now.has_left or self._is_nearly_something:
             return False
-        if self.is_asked and self.now.question is not None:
-            self.answer.question = self.now.question.keeping(self.said.inbox_id)
+        question = self.now.question
+        # What was said before the question and comes in after it waits for the same answer.
+        if question is not None and question.kind is Asks.MERCHANT and self.said.at < question.expires_at:
+            self.answer.question = question.keeping(self.said.inbox_id)
             return False
         return len(likely) > 1 and self._ask(likely, keeps=True)
 

@@ -245,6 +245,18 @@ def test_a_scan_overtakes_the_question_and_takes_along_what_waited(
     assert rows(runtime, "SELECT count(*) FROM pending_question") == [(0,)]
 
 
+def test_of_two_messages_that_overtook_each_other_both_wait_for_the_choice(
+    street: Neighbourhood, inbox: Inbox, fruit: Code, tea: Code
+) -> None:
+    ann = fan(inbox, street, fruit, tea)
+    first = wrote(ann.openid, ann.now, "有苹果吗")
+    ann.now += 2 * SECOND
+    assert ann.says("要红富士").startswith("您想找哪家店？")
+    assert inbox.receive([first]) == [None]
+    ann.says("1")
+    assert ann.heard == [("王记水果", "有苹果吗", True), ("王记水果", "要红富士", True)]
+
+
 def test_what_waited_for_a_scan_waits_on_for_who_asks_for_another_shop_after_it(
     street: Neighbourhood, inbox: Inbox, fruit: Code, tea: Code
 ) -> None:
