@@ -340,9 +340,9 @@ class Turn:
 
     @property
     def _waiting(self) -> tuple[int, ...]:
-        """The messages that wait until it is clear for which shop they are."""
+        """The messages that wait until it is clear for which shop they are; it may have been said before them."""
         question = self.now.question
-        return question.inbox_ids if question is not None and (self.is_asked or question.is_overtaken) else ()
+        return question.inbox_ids if question is not None and question.may_pass(self.said.at) else ()
 
     def _choose(self, choice: Choice) -> None:
         self.answer.choice, self.answer.merchant_id = choice, choice.merchant_id
@@ -366,6 +366,9 @@ class Turn:
             self.answer.is_settled = not is_small_talk(self.said)
         elif question.is_overtaken:
             self.answer.passes, self.answer.is_settled = question.inbox_ids, True
+        elif self.answer.choice is None and self._waiting:
+            # It became known late that one talked to this shop; who asked for another may still name it.
+            self.answer.passes, self.answer.question = self._waiting, replace(question, inbox_ids=())
 
     def _say(self, by: Answered, words: str = "") -> bool:
         self.answer.by, self.answer.words = by, words

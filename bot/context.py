@@ -111,6 +111,10 @@ class Question:
         """Whether something said at that moment, which the platform tells in whole seconds, may answer it."""
         return self.asked_at.replace(microsecond=0) <= at < self.expires_at
 
+    def may_pass(self, at: datetime) -> bool:
+        """Whether what is said or chosen at that moment may tell for which shop the messages are."""
+        return self.kind is Asks.MERCHANT and (at < self.expires_at or self.is_overtaken)
+
     @classmethod
     def which(cls, options: Sequence[Shop], *, at: datetime, inbox_ids: Sequence[int] = ()) -> Question:
         """Which shop is meant."""

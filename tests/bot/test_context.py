@@ -257,6 +257,23 @@ def test_of_two_messages_that_overtook_each_other_both_wait_for_the_choice(
     assert ann.heard == [("王记水果", "有苹果吗", True), ("王记水果", "要红富士", True)]
 
 
+@pytest.mark.parametrize("how", ["name", "scan"])
+def test_what_overtook_the_choice_of_its_shop_is_heard_there(
+    street: Neighbourhood, inbox: Inbox, fruit: Code, tea: Code, how: str
+) -> None:
+    ann = fan(inbox, street, fruit, tea)
+    chosen = wrote(ann.openid, ann.now, "找 李家茶馆") if how == "name" else scanned(ann.openid, ann.now, tea.scene)
+    ann.now += 2 * SECOND
+    assert ann.says("有龙井吗").startswith("您想找哪家店？")
+    inbox.receive([chosen])
+    if how == "scan":
+        assert ann.heard == []
+    else:
+        assert ann.heard == [("李家茶馆", "有龙井吗", True)]
+    ann.says("要二两")
+    assert ann.heard == [("李家茶馆", "有龙井吗", True), ("李家茶馆", "要二两", True)]
+
+
 def test_what_waited_for_a_scan_waits_on_for_who_asks_for_another_shop_after_it(
     street: Neighbourhood, inbox: Inbox, fruit: Code, tea: Code
 ) -> None:
