@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from heapq import nlargest
@@ -101,6 +101,20 @@ class Question:
     options: tuple[Shop, ...] = ()
     inbox_ids: tuple[int, ...] = ()
     enquiry_id: int | None = None
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether messages wait although nobody was asked which shop they are for: they came in too late for that."""
+        return self.kind is Asks.MERCHANT and not self.options
+
+    @property
+    def is_put(self) -> bool:
+        """Whether somebody was asked which shop they mean."""
+        return self.kind is Asks.MERCHANT and bool(self.options)
+
+    def unasked(self) -> Question:
+        """The same messages, waiting without a question."""
+        return replace(self, options=())
 
     @property
     def is_overtaken(self) -> bool:

@@ -274,6 +274,35 @@ def test_what_overtook_the_choice_of_its_shop_is_heard_there(
     assert ann.heard == [("李家茶馆", "有龙井吗", True), ("李家茶馆", "要二两", True)]
 
 
+@pytest.mark.parametrize("how", ["name", "scan"])
+def test_what_was_overtaken_by_the_choice_of_its_shop_is_heard_there(
+    street: Neighbourhood, inbox: Inbox, fruit: Code, tea: Code, how: str
+) -> None:
+    ann = fan(inbox, street, fruit, tea)
+    said = wrote(ann.openid, ann.now, "有龙井吗")
+    ann.now += 2 * SECOND
+    if how == "name":
+        ann.says("找 李家茶馆")
+    else:
+        ann.scans(tea)
+    assert inbox.receive([said]) == [None]
+    ann.says("1")
+    assert ann.heard == [("李家茶馆", "有龙井吗", True), ("李家茶馆", "1", True)]
+
+
+def test_who_said_more_than_was_asked_about_is_asked_with_the_next_message(
+    street: Neighbourhood, inbox: Inbox, fruit: Code, tea: Code
+) -> None:
+    ann = fan(inbox, street, fruit, tea)
+    said = wrote(ann.openid, ann.now, "有龙井吗")
+    ann.now += 2 * SECOND
+    ann.says("谢谢")
+    assert inbox.receive([said]) == [None]
+    assert ann.says("要二两").startswith("您想找哪家店？")
+    ann.says("2")
+    assert ann.heard == [("李家茶馆", "有龙井吗", True), ("李家茶馆", "要二两", True)]
+
+
 def test_what_waited_for_a_scan_waits_on_for_who_asks_for_another_shop_after_it(
     street: Neighbourhood, inbox: Inbox, fruit: Code, tea: Code
 ) -> None:
