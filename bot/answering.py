@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
@@ -27,6 +27,8 @@ from campaigns.broadcasts.mute import Shop
 from campaigns.broadcasts.spelling import plain
 
 TOLD_LATELY: Final = intake.LINE_EVERY
+OVERTAKEN_WITHIN: Final = timedelta(minutes=1)
+"""What was said so shortly before is meant for whoever is chosen by then; of what is older nobody can tell."""
 UNREADABLE: Final = "收到不支持的消息类型"
 """What the platform puts into a text for what it cannot deliver: stickers, cards, files."""
 PICTURES: Final = {
@@ -85,6 +87,8 @@ class Situation:
     """The writer's talks of the last days, by merchant."""
     is_stale: bool = False
     """It came late: it is taken in, and not answered any more (EV-6)."""
+    late_by: timedelta = timedelta(0)
+    """How long before the newest that is known of the writer it was said."""
 
     @property
     def shops(self) -> Shops:
@@ -168,7 +172,7 @@ class Turn:
     def by_question(self) -> bool:
         """A number, or a name, that answers what was asked last."""
         question = self.now.question
-        if question is None or not question.is_open(self.said.at):
+        if question is None or not question.is_open(self.said.at) or question.is_silent:
             return False
         if question.kind is Asks.SATISFACTION:
             rating = enquiries.rating_in(self.said.text)
@@ -297,8 +301,10 @@ class Turn:
         )
         if not is_for_a_shop or self.now.has_left or self._is_nearly_something:
             return False
-        if self.is_asked and self.now.question is not None:
-            self.answer.question = self.now.question.keeping(self.said.inbox_id)
+        question = self.now.question
+        # What was said before the question and comes in after it waits for the same answer.
+        if question is not None and question.is_put and self.said.at < question.expires_at:
+            self.answer.question = question.keeping(self.said.inbox_id)
             return False
         return len(likely) > 1 and self._ask(likely, keeps=True)
 
@@ -334,17 +340,22 @@ class Turn:
     @property
     def is_asked(self) -> bool:
         question = self.now.question
-        return question is not None and question.kind is Asks.MERCHANT and question.is_open(self.said.at)
+        return question is not None and question.is_put and question.is_open(self.said.at)
+
+    @property
+    def _waiting(self) -> tuple[int, ...]:
+        """The messages that wait until it is clear for which shop they are; it may have been said before them."""
+        question = self.now.question
+        return question.inbox_ids if question is not None and question.may_pass(self.said.at) else ()
 
     def _choose(self, choice: Choice) -> None:
         self.answer.choice, self.answer.merchant_id = choice, choice.merchant_id
         self.answer.is_settled = self.is_asked
-        if self.is_asked and self.now.question is not None and choice.merchant_id is not None:
-            self.answer.passes = self.now.question.inbox_ids
+        if choice.merchant_id is not None and (waiting := self._waiting):
+            self.answer.passes, self.answer.is_settled = waiting, True
 
     def _ask(self, options: Sequence[Shop], *, keeps: bool = False) -> bool:
-        waiting = self.now.question.inbox_ids if self.is_asked and self.now.question is not None else ()
-        asked = Question.which(options, at=self.said.at, inbox_ids=waiting)
+        asked = Question.which(options, at=self.said.at, inbox_ids=self._waiting)
         self.answer.question = asked.keeping(self.said.inbox_id) if keeps else asked
         kept = bool(self.answer.question.inbox_ids)
         return self._say(Answered.ASKED, context.which_one(options, keeps=kept))
@@ -359,6 +370,9 @@ class Turn:
             self.answer.is_settled = not is_small_talk(self.said)
         elif question.is_overtaken:
             self.answer.passes, self.answer.is_settled = question.inbox_ids, True
+        elif self.answer.choice is None and self._waiting:
+            # It became known late that one talked to this shop; who asked for another may still name it.
+            self.answer.passes, self.answer.question = self._waiting, replace(question, inbox_ids=())
 
     def _say(self, by: Answered, words: str = "") -> bool:
         self.answer.by, self.answer.words = by, words
@@ -472,7 +486,7 @@ def decide(said: Said, now: Situation, *, claimed: Answered | None = None, has_k
         _ = turn.by_menu() or turn.by_rule()
     else:
         _ = turn.by_rule() or turn.by_place() or turn.by_people() or turn.by_line()
-    return _late(turn.answer) if now.is_stale else turn.answer
+    return _late(turn.answer, now.late_by) if now.is_stale else turn.answer
 
 
 def _decide_on_words(turn: Turn, *, has_keyword: bool) -> None:
@@ -509,14 +523,19 @@ NO_SHOPS: Final = Shops()
 """Names of shops are not looked at: they come and go."""
 
 
-def _late(answer: Answer) -> Answer:
+def _late(answer: Answer, by: timedelta) -> Answer:
     """What is left of an answer that comes too late to be given: nothing is asked, looked up or said any more. Whom
-    one talks to, and what somebody at the merchant has to read, counts by its own moment."""
-    gone = replace(answer, words="", lookup=None, is_transferred=False)
+    one talks to, and what somebody at the merchant has to read, counts by its own moment; what would have been asked
+    about a moment ago waits unasked."""
+    # Whom the platform's clerks do not get any more somebody of the shop's has to answer.
+    waits = answer.waits or answer.is_transferred
+    gone = replace(answer, words="", lookup=None, is_transferred=False, waits=waits)
     if answer.by is Answered.RULE:
         return replace(gone, by=Answered.NONE, rule=None, waits=answer.is_for_people)
     if answer.by in (Answered.ASKED, Answered.LINE, Answered.LOOKUP, Answered.WORD):
         # A question that is open already goes on being open.
-        question = None if answer.by is Answered.ASKED else answer.question
+        question = answer.question
+        if answer.by is Answered.ASKED and question is not None:
+            question = question.unasked() if question.inbox_ids and by <= OVERTAKEN_WITHIN else None
         return replace(gone, by=Answered.NONE, question=question)
     return gone

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from heapq import nlargest
@@ -103,6 +103,20 @@ class Question:
     enquiry_id: int | None = None
 
     @property
+    def is_silent(self) -> bool:
+        """Whether messages wait although nobody was asked which shop they are for: they came in too late for that."""
+        return self.kind is Asks.MERCHANT and not self.options
+
+    @property
+    def is_put(self) -> bool:
+        """Whether somebody was asked which shop they mean."""
+        return self.kind is Asks.MERCHANT and bool(self.options)
+
+    def unasked(self) -> Question:
+        """The same messages, waiting without a question."""
+        return replace(self, options=())
+
+    @property
     def is_overtaken(self) -> bool:
         """Whether a scan said whom they talk to before they answered."""
         return self.kind is Asks.MERCHANT and self.expires_at < self.asked_at + ASKED_ONCE_IN
@@ -110,6 +124,10 @@ class Question:
     def is_open(self, at: datetime) -> bool:
         """Whether something said at that moment, which the platform tells in whole seconds, may answer it."""
         return self.asked_at.replace(microsecond=0) <= at < self.expires_at
+
+    def may_pass(self, at: datetime) -> bool:
+        """Whether what is said or chosen at that moment may tell for which shop the messages are."""
+        return self.kind is Asks.MERCHANT and (at < self.expires_at or self.is_overtaken)
 
     @classmethod
     def which(cls, options: Sequence[Shop], *, at: datetime, inbox_ids: Sequence[int] = ()) -> Question:

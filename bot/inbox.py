@@ -23,7 +23,7 @@ from bot.answering import Answered
 from bot.benefits import Asked
 from bot.book import EMPTY, Book, Keeper
 from bot.changes import Changes, no_changes, write_changes, write_replies
-from bot.context import Asks, Question
+from bot.context import Question
 from bot.effects import Effects, Known, Outcome, Step
 from bot.events import Event
 from bot.handlers import reply_to
@@ -471,7 +471,7 @@ def _kept(
         inbox_id
         for a in arrivals
         if a.follower and effects.is_for_somebody(a.event) and (question := questions.get(a.follower.id)) is not None
-        if question.kind is Asks.MERCHANT and (question.is_open(a.event.occurred_at) or question.is_overtaken)
+        if question.may_pass(a.event.occurred_at)
         for inbox_id in question.inbox_ids
     ]
     return store.waiting(connection, wanted) if wanted else []

@@ -34,16 +34,23 @@ _RULES: Final = {
     "dead letters": """
         UPDATE dead_letter SET body = NULL
         WHERE id IN (SELECT id FROM dead_letter WHERE received_at < :texts AND body IS NOT NULL LIMIT :most)""",
+    # Talks are held before their messages; one in use is left for the next time.
     "answers nobody came for": """
+        WITH held AS MATERIALIZED (
+            SELECT t.id FROM talk t
+            WHERE t.id IN (SELECT m.talk_id FROM talk_message m
+                           WHERE m.state = 'waiting' AND m.created_at < :texts LIMIT :most)
+            ORDER BY t.id FOR UPDATE SKIP LOCKED)
         UPDATE talk_message SET state = 'skipped', why = 'too_late'
-        WHERE id IN (SELECT id FROM talk_message WHERE state = 'waiting' AND created_at < :texts LIMIT :most)""",
+        WHERE talk_id IN (SELECT id FROM held) AND state = 'waiting' AND created_at < :texts""",
     "talks": """
         WITH old AS (SELECT id FROM talk_message WHERE created_at < :texts AND content IS NOT NULL LIMIT :most),
         grams AS (DELETE FROM talk_gram USING old WHERE talk_gram.message_id = old.id)
         UPDATE talk_message m SET content = NULL FROM old WHERE m.id = old.id""",
     "lines of talks": """
         UPDATE talk SET preview = NULL
-        WHERE id IN (SELECT id FROM talk WHERE last_message_at < :texts AND preview IS NOT NULL LIMIT :most)""",
+        WHERE id IN (SELECT id FROM talk WHERE last_message_at < :texts AND preview IS NOT NULL
+                     LIMIT :most FOR UPDATE SKIP LOCKED)""",
     "pictures and voices": """
         UPDATE talk_media SET state = 'gone', content = NULL, media_id = NULL, mime = ''
         WHERE message_id IN (SELECT message_id FROM talk_media

@@ -45,6 +45,11 @@ class FanLeft(BusinessError):
     message = "这位客人已经取消关注，发不出去了。"
 
 
+class FanForgotten(BusinessError):
+    code = "fan_forgotten"
+    message = "这位客人的资料已经删除，不能再记了。"
+
+
 @dataclass(frozen=True)
 class TextAnswer:
     text: str
@@ -285,8 +290,13 @@ def add(session: Session, message: dict[str, Any]) -> int:
 
 
 def note(session: Session, *, merchant_id: int, staff_id: int, talk_id: int, words: str, now: datetime) -> int:
-    """Write something that only the merchant's people see; nothing else of the talk changes. Returns its id."""
+    """Write something that only the merchant's people see; nothing else of the talk changes. Returns its id.
+
+    Of somebody who asked to be forgotten nothing is noted any more.
+    """
     lock(session, merchant_id=merchant_id, talk_id=talk_id)
+    if _fan_of(session, merchant_id=merchant_id, talk_id=talk_id).is_erased:
+        raise FanForgotten
     said = clean(words, name=Phrase("备注"), field="text", longest=NOTE_MAX, is_required=True, lines=True)
     message_id = add(
         session,

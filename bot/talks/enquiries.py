@@ -169,7 +169,8 @@ def ask(session: Session, *, talk_id: int, follower_id: int, now: datetime) -> i
         text("""
             UPDATE enquiry SET asked_at = :now
             WHERE asked_at IS NULL AND closed_by = 'staff' AND first_answer_at IS NOT NULL AND id = (
-                SELECT max(id) FROM enquiry WHERE talk_id = :talk_id)
+                SELECT max(e.id) FROM enquiry e JOIN talk t ON t.merchant_id = e.merchant_id AND t.id = e.talk_id
+                WHERE t.id = :talk_id)
             RETURNING id"""),
         {"talk_id": talk_id, "now": now},
     ).scalar()

@@ -15,6 +15,12 @@ def forget_wishes(session: Session, follower_id: int) -> None:
     session.execute(text("DELETE FROM opt_out WHERE follower_id = :id"), erased)
     # What they said before and is told later is not a wish of who comes back.
     session.execute(text("UPDATE follower SET wished_at = coalesce(state_as_of, app_now()) WHERE id = :id"), erased)
+    session.execute(
+        text("""
+            UPDATE fan SET wished_at = follower.wished_at
+            FROM follower WHERE follower.id = :id AND fan.follower_id = follower.id"""),
+        erased,
+    )
     session.execute(text("DELETE FROM unreachable WHERE follower_id = :id"), erased)
     session.execute(
         text("""

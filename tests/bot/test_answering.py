@@ -205,6 +205,16 @@ def test_a_desk_may_leave_it_to_the_platforms_human_service(
     assert from_json(to_json(TextReply("好"))) == TextReply("好")
 
 
+def test_what_the_human_service_can_not_be_given_any_more_waits_for_the_shops_people(
+    street: Neighbourhood, ann: Person, fruit: Code
+) -> None:
+    at_desk(street, fruit.merchant_id, hands_over=True)
+    ann.says("在吗")
+    late = wrote(ann.openid, ann.now - 30 * SECOND, "苹果坏了，要退")
+    assert ann.inbox.receive([late]) == [None]
+    assert ann.heard == [("王记水果", "苹果坏了，要退", True), ("王记水果", "在吗", False)]
+
+
 def test_outside_its_hours_the_desk_says_so(street: Neighbourhood, ann: Person, fruit: Code) -> None:
     at_desk(street, fruit.merchant_id, hours=desk.Hours(closed_days=frozenset({(street.now + 8 * HOUR).date()})))
     assert "店家现在不在，明天 00:00 回来就回您。" in ann.says("在吗")

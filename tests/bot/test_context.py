@@ -245,6 +245,75 @@ def test_a_scan_overtakes_the_question_and_takes_along_what_waited(
     assert rows(runtime, "SELECT count(*) FROM pending_question") == [(0,)]
 
 
+def test_of_two_messages_that_overtook_each_other_both_wait_for_the_choice(
+    street: Neighbourhood, inbox: Inbox, fruit: Code, tea: Code
+) -> None:
+    ann = fan(inbox, street, fruit, tea)
+    first = wrote(ann.openid, ann.now, "有苹果吗")
+    ann.now += 2 * SECOND
+    assert ann.says("要红富士").startswith("您想找哪家店？")
+    assert inbox.receive([first]) == [None]
+    ann.says("1")
+    assert ann.heard == [("王记水果", "有苹果吗", True), ("王记水果", "要红富士", True)]
+
+
+@pytest.mark.parametrize("how", ["name", "scan"])
+def test_what_overtook_the_choice_of_its_shop_is_heard_there(
+    street: Neighbourhood, inbox: Inbox, fruit: Code, tea: Code, how: str
+) -> None:
+    ann = fan(inbox, street, fruit, tea)
+    chosen = wrote(ann.openid, ann.now, "找 李家茶馆") if how == "name" else scanned(ann.openid, ann.now, tea.scene)
+    ann.now += 2 * SECOND
+    assert ann.says("有龙井吗").startswith("您想找哪家店？")
+    inbox.receive([chosen])
+    if how == "scan":
+        assert ann.heard == []
+    else:
+        assert ann.heard == [("李家茶馆", "有龙井吗", True)]
+    ann.says("要二两")
+    assert ann.heard == [("李家茶馆", "有龙井吗", True), ("李家茶馆", "要二两", True)]
+
+
+@pytest.mark.parametrize("how", ["name", "scan"])
+def test_what_was_overtaken_by_the_choice_of_its_shop_is_heard_there(
+    street: Neighbourhood, inbox: Inbox, fruit: Code, tea: Code, how: str
+) -> None:
+    ann = fan(inbox, street, fruit, tea)
+    said = wrote(ann.openid, ann.now, "有龙井吗")
+    ann.now += 2 * SECOND
+    if how == "name":
+        ann.says("找 李家茶馆")
+    else:
+        ann.scans(tea)
+    assert inbox.receive([said]) == [None]
+    ann.says("1")
+    assert ann.heard == [("李家茶馆", "有龙井吗", True), ("李家茶馆", "1", True)]
+
+
+def test_who_said_more_than_was_asked_about_is_asked_with_the_next_message(
+    street: Neighbourhood, inbox: Inbox, fruit: Code, tea: Code
+) -> None:
+    ann = fan(inbox, street, fruit, tea)
+    said = wrote(ann.openid, ann.now, "有龙井吗")
+    ann.now += 2 * SECOND
+    ann.says("谢谢")
+    assert inbox.receive([said]) == [None]
+    assert ann.says("要二两").startswith("您想找哪家店？")
+    ann.says("2")
+    assert ann.heard == [("李家茶馆", "有龙井吗", True), ("李家茶馆", "要二两", True)]
+
+
+def test_what_waited_for_a_scan_waits_on_for_who_asks_for_another_shop_after_it(
+    street: Neighbourhood, inbox: Inbox, fruit: Code, tea: Code
+) -> None:
+    ann = fan(inbox, street, fruit, tea)
+    ann.says("有龙井吗")
+    ann.scans(fruit)
+    assert ann.says("换一家").startswith("您想找哪家店？请回复数字，刚才的话就转给那家店：")
+    assert ann.says("2").startswith("刚才的话已经转给店家。")
+    assert ann.heard == [("李家茶馆", "有龙井吗", True)]
+
+
 def test_a_name_that_was_not_on_the_list_answers_it_too(
     street: Neighbourhood, inbox: Inbox, fruit: Code, tea: Code
 ) -> None:

@@ -134,13 +134,14 @@ def test_what_was_pressed_on_the_page_counts_as_said(
 
 
 def test_who_came_back_after_an_erasure_wishes_anew(
-    runtime: Runtime, street: Neighbourhood, inbox: Inbox, ann: str
+    runtime: Runtime, street: Neighbourhood, inbox: Inbox, ann: str, tea: Code
 ) -> None:
     say(inbox, ann, street.now, own_words.ERASE)
     jobs.drain(runtime, {ERASE: erase_follower}, outbox.DEFAULT)
-    inbox.receive([subscribed(ann, street.now + MINUTE, None)])
+    inbox.receive([subscribed(ann, street.now + MINUTE, tea.scene)])
     say(inbox, ann, street.now - MINUTE, "退订全部")
-    assert opted_out(runtime) == 0
+    say(inbox, ann, street.now - MINUTE + SECOND, "退订 王记茶馆")
+    assert (muted(runtime), opted_out(runtime)) == ([], 0)
 
 
 def test_late_wishes_lead_to_the_same_in_any_order(

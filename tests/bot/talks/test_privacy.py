@@ -280,6 +280,26 @@ def test_an_answer_that_waited_for_an_erasure_is_not_kept(shop: Shop, monkeypatc
     assert left_behind(shop) == []
 
 
+def test_a_note_that_waited_for_an_erasure_is_not_kept(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    ann = shop.fan()
+    talk_id = shop.said(ann)
+    lock = answers.lock
+
+    def when_they_are_forgotten(session: Session, **whose: int) -> None:
+        erasers.forget_now(shop.runtime, ann)
+        lock(session, **whose)
+
+    monkeypatch.setattr(answers, "lock", when_they_are_forgotten)
+    with (
+        pytest.raises(answers.FanForgotten),
+        shop.runtime.transaction(Role.MERCHANT, merchant_id=shop.merchant_id) as session,
+    ):
+        answers.note(
+            session, merchant_id=shop.merchant_id, staff_id=shop.owner, talk_id=talk_id, words=CANARY, now=shop.now
+        )
+    assert left_behind(shop) == []
+
+
 def test_a_picture_that_outlived_its_person_is_seen_by_the_check(shop: Shop) -> None:
     ann, _ = fill(shop)
     erasers.forget_now(shop.runtime, ann)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -11,12 +12,15 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from bot import retention
 from bot.talks import answers, sending
 from bot.talks.answers import CouponAnswer, TextAnswer
+from bot.talks.models import Why
 from core.database import Role
 from core.outbox import Task, TryLater
 from tests.bot.talks.conftest import Shop
 from tests.community import wrote
+from tests.conftest import advance
 from tests.couponing import live_template
 
 ROUNDS = 200
@@ -93,6 +97,24 @@ def test_of_two_answers_the_last_message_carries_one(shop: Shop, monkeypatch: py
             answers.cancel(session, merchant_id=shop.merchant_id, talk_id=talk_id, message_id=waiting[0].id)
     assert len(said) == len(set(said)) == ROUNDS
     assert shop.talk(talk_id).waiting_out == 0
+
+
+def test_forgetting_in_time_waits_for_nobody_who_works_at_a_talk(shop: Shop) -> None:
+    """Talks are held before their messages; what is in use is forgotten the next time."""
+    talk_id = shop.said(shop.fan(), window=False)
+    write(shop, talk_id, shop.owner, "到货了叫您")
+    work(shop, talk_id)
+    assert shop.states(talk_id) == ["waiting"]
+    (message_id,) = (one.id for one in shop.messages(talk_id) if one.direction == "out")
+    advance(shop.runtime, timedelta(days=31))
+    with ThreadPoolExecutor(1) as others, shop.runtime.transaction(Role.MERCHANT, merchant_id=shop.merchant_id) as mine:
+        answers.lock(mine, merchant_id=shop.merchant_id, talk_id=talk_id)
+        forgetting = others.submit(retention.forget_old, shop.runtime, Task(0, retention.FORGET, {}, None, 1, 0))
+        wait([forgetting], timeout=0.7)
+        answers.cancel(mine, merchant_id=shop.merchant_id, talk_id=talk_id, message_id=message_id)
+    forgetting.result()
+    assert shop.talk(talk_id).waiting_out == 0
+    assert [one.why for one in shop.messages(talk_id) if one.direction == "out"] == [Why.WITHDRAWN]
 
 
 def test_a_coupon_in_a_talk_and_the_fans_next_message_never_wait_for_each_other(shop: Shop) -> None:

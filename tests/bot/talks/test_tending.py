@@ -348,6 +348,20 @@ def test_who_waits_again_after_an_answer_is_news_again(shop: Shop) -> None:
     assert told(shop.runtime) == [(shop.owner, NoticeKind.TALK_WAITS), (shop.clerk, NoticeKind.TALK_WAITS)] * 2
 
 
+def test_a_message_that_comes_in_late_after_an_answer_is_news_too(shop: Shop) -> None:
+    ann = shop.fan()
+    talk_id = shop.said(ann, "在吗", at=shop.now)
+    for minutes, words in ((5, "在的"), (300, "")):
+        now = shop.now + timedelta(minutes=minutes)
+        with shop.runtime.transaction(Role.PLATFORM) as session:
+            telling.tell_of_waiting(session, now)
+        if words:
+            write(shop, talk_id, words, at=now + timedelta(minutes=1))
+            shop.said(ann, "要两斤", at=shop.now + timedelta(minutes=4))
+            assert shop.talk(talk_id).state == "waiting"
+    assert told(shop.runtime) == [(shop.owner, NoticeKind.TALK_WAITS), (shop.clerk, NoticeKind.TALK_WAITS)] * 2
+
+
 def test_a_closed_desks_questions_hide_nobodys(shop: Shop, other_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(telling, "AT_ONCE", 1)
     as_shop(
