@@ -34,6 +34,7 @@ from web.language import refusal_text
 
 MOMENT = "%Y-%m-%dT%H:%M"
 """A moment as a browser's field for one spells it; the clock on the wall is Shanghai's."""
+FIRST_YEAR, LAST_YEAR = 2000, 2099
 NOT_FIELDS = frozenset({"csrf_token"})
 
 
@@ -157,9 +158,13 @@ def typed_moment(moment: datetime) -> str:
 def moment_of(typed: str, field: str) -> datetime:
     """What an input of type datetime-local says; raises Invalid on that field where it says nothing of the kind."""
     try:
-        return datetime.strptime(typed, MOMENT).replace(tzinfo=SHANGHAI)
+        moment = datetime.strptime(typed, MOMENT).replace(tzinfo=SHANGHAI)
     except ValueError:
-        raise Invalid("请选一个日期和时间。", field=field) from None
+        moment = None
+    # Years that are slips of the finger lie beyond what can be reckoned with.
+    if moment is None or not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        raise Invalid("请选一个日期和时间。", field=field)
+    return moment
 
 
 def the_file() -> bytes:

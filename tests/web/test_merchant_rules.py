@@ -240,7 +240,8 @@ def test_the_tester_says_who_answers_and_why_the_others_do_not(shop: Shop) -> No
     assert "没有规则回答" in shop.owner.get(f"{HOME}/try?words=你好").text
     assert "由公众号自己回答" in shop.owner.get(f"{HOME}/try?words=优惠券").text
     assert "没有规则回答" in shop.owner.get(f"{HOME}/try?kind=voice&at=2026-10-01T21:30").text
-    assert shop.owner.get(f"{HOME}/try?kind=voice&at=2026-13-01T21:30").status_code == 422
+    for at in ("2026-13-01T21:30", "0001-01-01T00:00", "9999-12-31T23:59"):
+        assert shop.owner.get(f"{HOME}/try?kind=voice&at={at}").status_code == 422
     assert shop.owner.get(f"{HOME}/try?kind=red_packet").status_code == 422
 
 
