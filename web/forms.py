@@ -28,13 +28,12 @@ from flask_babel import lazy_gettext as _l
 from pydantic import BaseModel, ConfigDict, SecretStr, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 
-from core.clock import SHANGHAI
+from core.clock import SHANGHAI, YEARS
 from core.errors import Invalid
 from web.language import refusal_text
 
 MOMENT = "%Y-%m-%dT%H:%M"
 """A moment as a browser's field for one spells it; the clock on the wall is Shanghai's."""
-FIRST_YEAR, LAST_YEAR = 2000, 2099
 NOT_FIELDS = frozenset({"csrf_token"})
 
 
@@ -161,8 +160,7 @@ def moment_of(typed: str, field: str) -> datetime:
         moment = datetime.strptime(typed, MOMENT).replace(tzinfo=SHANGHAI)
     except ValueError:
         moment = None
-    # Years that are slips of the finger lie beyond what can be reckoned with.
-    if moment is None or not FIRST_YEAR <= moment.year <= LAST_YEAR:
+    if moment is None or moment.year not in YEARS:
         raise Invalid("请选一个日期和时间。", field=field)
     return moment
 

@@ -140,6 +140,7 @@ def test_a_rule_is_written_with_everything_it_can_have(shop: Shop) -> None:
         ({"kind2": "image"}, "请选择图片"),
         ({"hours": "早上"}, "没看懂"),
         ({"only_on": "国庆"}, "没看懂日期"),
+        ({"only_on": "9999-12-31"}, "没看懂日期"),
         ({"priority": "99"}, "格式不对"),
         ({"occasions": ["red_packet"]}, "请从列出的消息种类里选"),
         ({"menu_keys": "hours"}, "请从列出的消息种类里选"),

@@ -86,6 +86,8 @@ def test_a_category_with_numbers_in_it_stays(crew: Crew, runtime: Runtime) -> No
         ({"phone": "微信联系"}, "拨不通"),
         ({"paid_from": "2026-12-01"}, "开始和结束"),
         ({"paid_from": "2026-12-09", "paid_until": "2026-12-01"}, "结束日期"),
+        ({"paid_from": "2026-12-01", "paid_until": "9999-12-31"}, "日期看不懂"),
+        ({"paid_from": "0001-01-01", "paid_until": "2026-12-01"}, "日期看不懂"),
         ({"merchant": "没有的店"}, "没有这家商户"),
         ({"communities": "999999"}, "没有这个社区"),
         ({"communities": "9" * 5000}, "没有保存"),
