@@ -5,14 +5,18 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from flask import Flask
 from sqlalchemy import select, text
+from sqlalchemy.orm import Session
 
 from bot.rules import writing
+from bot.rules.content import Answer
 from bot.rules.models import ReplyRule, ReplyRuleVersion
+from bot.rules.writing import Author, Draft
 from core.database import Role
 from core.models import AuditLog
 from core.runtime import Runtime
@@ -228,6 +232,25 @@ def test_of_two_windows_the_second_is_told_and_loses_nothing(shop: Shop) -> None
     again = fields(text1="小区北门", seen=SEEN.findall(told.text)[0])
     assert shop.owner.post(f"{HOME}/{rule_id}", again).status_code == 303
     assert versions(shop.runtime)[-1].answers[0]["text"] == "小区北门"
+
+
+def test_who_is_told_of_a_change_sees_that_change_however_late_it_came(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule_id = write(shop)
+    opened = seen(shop, rule_id)
+    change = writing.change
+
+    def a_moment_later(session: Session, author: Author, rule_id: int, draft: Draft, **named: Any) -> bool:
+        west = replace(draft, content=replace(draft.content, answers=(Answer("text", text="小区西门"),)))
+        with shop.runtime.transaction(Role.MERCHANT, merchant_id=shop.merchant_id) as another:
+            change(another, author, rule_id, west, **named)
+        return change(session, author, rule_id, draft, **named)
+
+    monkeypatch.setattr(writing, "change", a_moment_later)
+    told = shop.owner.post(f"{HOME}/{rule_id}", fields(text1="小区北门", seen=opened))
+    assert told.status_code == 409
+    assert "小区西门" in told.text
 
 
 def test_the_tester_says_who_answers_and_why_the_others_do_not(shop: Shop) -> None:
