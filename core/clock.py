@@ -15,6 +15,8 @@ from sqlalchemy import text
 from core.database import Database, Role
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
+YEARS = range(2000, 2100)
+"""Years that people may mean; others are slips of the finger, and the ends of the calendar cannot be reckoned with."""
 REFRESH_SECONDS = 1.0
 
 

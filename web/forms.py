@@ -28,7 +28,7 @@ from flask_babel import lazy_gettext as _l
 from pydantic import BaseModel, ConfigDict, SecretStr, StringConstraints, ValidationError
 from pydantic_core import ErrorDetails
 
-from core.clock import SHANGHAI
+from core.clock import SHANGHAI, YEARS
 from core.errors import Invalid
 from web.language import refusal_text
 
@@ -157,9 +157,12 @@ def typed_moment(moment: datetime) -> str:
 def moment_of(typed: str, field: str) -> datetime:
     """What an input of type datetime-local says; raises Invalid on that field where it says nothing of the kind."""
     try:
-        return datetime.strptime(typed, MOMENT).replace(tzinfo=SHANGHAI)
+        moment = datetime.strptime(typed, MOMENT).replace(tzinfo=SHANGHAI)
     except ValueError:
-        raise Invalid("请选一个日期和时间。", field=field) from None
+        moment = None
+    if moment is None or moment.year not in YEARS:
+        raise Invalid("请选一个日期和时间。", field=field)
+    return moment
 
 
 def the_file() -> bytes:

@@ -275,8 +275,10 @@ def change(room: Room, rule_id: int) -> ResponseReturnValue:
     try:
         is_kept = _keep(form, keep)
     except writing.RuleChanged as refusal:
-        # What was typed stays, on top of the newer words: whoever saves once more has been told.
+        # What was typed stays, on top of the newer words: whoever saves once more has been told, and sees them.
         form.values = {**form.values, "seen": writing.mark(g.session, kept.rule)}
+        g.session.expire_all()
+        kept = reading.one(g.session, room.merchant_id, rule_id, now=now())
         form.errors[""] = refusal_text(refusal)
         return form_page(room, kept, form, is_changed=True), 409
     if not is_kept:

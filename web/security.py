@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from flask import Flask, Response, abort, current_app, g, request
 from flask_limiter import Limiter
@@ -153,7 +153,7 @@ def refuse_foreign_origin() -> None:
     if request.method in SAFE_METHODS or is_callback():
         return
     origin = request.headers.get("Origin")
-    if origin is not None and urlsplit(origin).netloc != request.host:
+    if origin is not None and parts_of(origin).netloc != request.host:
         abort(403)
     if request.headers.get("Sec-Fetch-Site", "same-origin") not in {"same-origin", "none"}:
         abort(403)
@@ -203,6 +203,14 @@ def frame_ancestors(settings: Settings) -> str:
     if phone.hostname in {"127.0.0.1", "localhost"}:
         hosts = {f"{name}:{phone.port}" if phone.port else name for name in ("127.0.0.1", "localhost")}
     return " ".join(sorted(f"{phone.scheme}://{host}" for host in hosts))
+
+
+def parts_of(address: str) -> SplitResult:
+    """An address that a browser sent, in its parts; all of them empty where it is none."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return urlsplit("")
 
 
 def safe_path(target: str | None, default: str = "/") -> str:

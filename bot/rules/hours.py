@@ -9,6 +9,7 @@ from typing import Final
 
 from bot.rules.content import clock, minutes
 from bot.rules.matching import DAY, Hours, Span
+from core.clock import YEARS
 from core.errors import Invalid, Phrase
 
 MOST_SPANS: Final = 14
@@ -153,8 +154,10 @@ def _days_text(days: frozenset[int]) -> str:
 
 
 def _date(written: str) -> date:
-    year, month, day = written.split("-")
-    return date(int(year), int(month), int(day))
+    year, month, day = map(int, written.split("-"))
+    if year not in YEARS:
+        raise ValueError(written)
+    return date(year, month, day)
 
 
 def _odd_date(part: str, field: str) -> Invalid:

@@ -16,7 +16,7 @@ from community.directory import writing
 from community.directory.models import DirectoryCategory, DirectoryEntry
 from community.directory.phones import shown, tidy
 from community.directory.writing import Draft
-from core.clock import SHANGHAI, business_day, start_of_day
+from core.clock import SHANGHAI, YEARS, business_day, start_of_day
 from core.errors import Invalid
 from core.sheets import Cell, Sheet
 from merchants.models import Community
@@ -156,6 +156,8 @@ def day(typed: str, column: str, *, last: bool = False, name: str = "") -> datet
             found = datetime.strptime(typed.strip(), pattern).replace(tzinfo=SHANGHAI)
         except ValueError:
             continue
+        if found.year not in YEARS:
+            break
         return start_of_day(found.date() + timedelta(days=1 if last else 0))
     raise Invalid("“%(column)s”的日期看不懂，请写成 2026-12-31。", field=name, column=column)
 

@@ -11,10 +11,11 @@ import re
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 import redis
-from playwright.sync_api import Locator, expect
+from playwright.sync_api import Dialog, Locator, expect
 
 from bot.talks import canned, desk
 from bot.talks.desk import Hours
@@ -26,7 +27,7 @@ from tests.couponing import Street
 from tests.e2e.conftest import NewWindow
 from tests.e2e.test_benefits import Examiner, Neighbour, excused
 from tests.e2e.test_owner_pages import new_code
-from tests.e2e.test_story import SOON_MS, save_picture, sign_up
+from tests.e2e.test_story import PASSWORD, SOON_MS, save_picture, sign_up
 from tests.e2e.window import DESK, PHONE, Window
 from web.auth.pages import invitation_url
 
@@ -275,6 +276,91 @@ def the_talk(live: Live, shop: Counter) -> int:
 
     wait_until(lambda: bool(found()), what="the talk")
     return found()[0]
+
+
+BEFORE_SAFARI_15_4 = """
+    delete SubmitEvent.prototype.submitter;
+    delete HTMLFormElement.prototype.requestSubmit;
+    delete HTMLDialogElement.prototype.showModal;
+    delete Array.prototype.at;"""
+
+
+def test_on_a_phone_of_some_years_ago_every_button_does_what_it_says(
+    live: Live, street: Street, new_window: NewWindow
+) -> None:
+    shop = open_counter(live, street, "钟表铺", new_window)
+    shop.often_says("地址", "北门对面")
+    template = street.template(street.live(shop.id, name="换电池", value_fen=300, min_spend_fen=0, per_person=5))
+    gus = Customer(live, new_window, "小顾")
+    gus.scan(shop.code)
+    gus.writes("能换电池吗？")
+    clerk, owner = shop.people["clerk"], shop.people["owner"]
+    for window in (clerk, owner):
+        window.page.add_init_script(BEFORE_SAFARI_15_4)
+    clerk.visit(f"{live.url}/merchant/talks/{the_talk(live, shop)}")
+    clerk.page.locator("textarea[name=text]").fill("能换的")
+    clerk.page.locator("summary", has_text="送券").click()
+    clerk.page.get_by_role("button", name=template.name).click()
+    gus.has("送您一张“换电池”")
+    expect(clerk.page.locator("textarea[name=text]")).to_have_value("能换的")
+    clerk.page.get_by_role("button", name="发送", exact=True).click()
+    gus.has("能换的")
+    clerk.page.get_by_role("button", name="结束接待").click()
+    expect(clerk.page.get_by_role("button", name="重新打开")).to_be_visible(timeout=SOON_MS)
+
+    asked: list[str] = []
+
+    def agree(dialog: Dialog) -> None:
+        asked.append(dialog.message)
+        dialog.accept()
+
+    owner.page.on("dialog", agree)
+    owner.visit(f"{live.url}/merchant/talks/replies")
+    owner.page.get_by_role("button", name=re.compile("删")).first.click()
+    expect(owner.page.locator(".toasts")).to_contain_text("已删掉", timeout=SOON_MS)
+    assert len(asked) == 1
+
+
+def test_a_note_that_was_begun_is_still_a_note_when_one_comes_back(
+    live: Live, street: Street, new_window: NewWindow
+) -> None:
+    shop = open_counter(live, street, "伞店", new_window)
+    hal = Customer(live, new_window, "小何")
+    hal.scan(shop.code)
+    hal.writes("伞修好了吗？")
+    talk_id = the_talk(live, shop)
+    owner = shop.sees("owner", f"/{talk_id}")
+    owner.page.get_by_text("内部备注", exact=True).click()
+    owner.page.locator("textarea[name=text]").fill("他上次没付钱")
+    shop.sees("owner")
+    shop.sees("owner", f"/{talk_id}")
+    expect(owner.page.locator("textarea[name=text]")).to_have_value("他上次没付钱")
+    expect(owner.page.get_by_label("内部备注")).to_be_checked()
+    expect(owner.page.get_by_role("button", name="记下", exact=True)).to_be_visible()
+    owner.page.get_by_text("内部备注", exact=True).click()
+    owner.page.locator("textarea[name=text]").fill("修好了")
+    shop.sees("owner", f"/{talk_id}")
+    expect(owner.page.get_by_label("内部备注")).not_to_be_checked()
+    expect(owner.page.locator("textarea[name=text]")).to_have_value("修好了")
+
+
+def test_whose_session_ended_signs_in_and_is_back_in_the_talk(
+    live: Live, street: Street, new_window: NewWindow
+) -> None:
+    shop = open_counter(live, street, "鞋铺", new_window)
+    ivy = Customer(live, new_window, "小伊")
+    ivy.scan(shop.code)
+    ivy.writes("鞋跟能换吗？")
+    talk_id = the_talk(live, shop)
+    owner = shop.sees("owner", f"/{talk_id}")
+    owner.page.locator("textarea[name=text]").fill("能，二十块")
+    owner.page.context.clear_cookies()
+    owner.page.wait_for_url(re.compile("/auth/sign-in"), timeout=SOON_MS)
+    excused(owner, 401)
+    owner.fill(login=f"owner{shop.id}", password=PASSWORD)
+    owner.press("登录")
+    assert urlsplit(owner.page.url).path == f"/merchant/talks/{talk_id}"
+    expect(owner.page.locator("textarea[name=text]")).to_have_value("能，二十块")
 
 
 def test_older_messages_come_above_what_is_read(live: Live, street: Street, new_window: NewWindow) -> None:

@@ -186,6 +186,11 @@ def test_who_stayed_away_too_long_is_told_so_and_goes_back_to_the_page_they_were
     assert browser.post("/operator/reply-rules", headers=elsewhere).location == "/auth/sign-in?expired=1"
     twice = {"Accept": "text/html", "Referer": "http://localhost//evil.example/"}
     assert browser.post("/operator/reply-rules", headers=twice).location == "/auth/sign-in?expired=1"
+    broken = {"Accept": "text/html", "Referer": "http://["}
+    assert browser.post("/operator/reply-rules", headers=broken).location == "/auth/sign-in?expired=1"
+    assert browser.post("/operator/reply-rules", headers={"Origin": "http://["}).status_code == 403
+    answer_to_a_form = {"Accept": "text/html", "Referer": "http://localhost/operator/approvals/5/reject"}
+    assert browser.post("/operator/approvals/5/reject", headers=answer_to_a_form).location == "/auth/sign-in?expired=1"
     by_htmx = browser.get("/auth/account", headers={"HX-Request": "true", "HX-Current-URL": "http://localhost/a"})
     assert by_htmx.headers["HX-Redirect"] == "/auth/sign-in?expired=1&next=/a"
     assert browser.post("/operator/reply-rules", headers={"Accept": "application/json", **here}).status_code == 401

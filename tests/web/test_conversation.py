@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from html import unescape
 from urllib.parse import quote
 
 from sqlalchemy import update
@@ -65,3 +66,15 @@ def test_latencies_failures_and_questions_are_told(runtime: Runtime, crew: Crew)
     assert "停车" not in narrowed
     assert crew.operator.get(f"{PAGE}?merchant=999999").status_code == 404
     assert crew.operator.get(f"{PAGE}?days=8").status_code == 422
+
+
+def test_a_question_of_two_lines_leads_to_a_rule_as_well(runtime: Runtime, crew: Crew) -> None:
+    street, ann = Neighbourhood(runtime), new_openid()
+    Inbox(runtime).receive([subscribed(ann, street.now - timedelta(hours=5))])
+    Inbox(runtime).receive([wrote(ann, street.now - timedelta(hours=2), "老板在吗\n门口能停车吗")])
+    with runtime.transaction(Role.PLATFORM) as session:
+        session.execute(update(InboxEvent).where(InboxEvent.kind == "text").values(answered_by="line"))
+    (link,) = re.findall(r'href="(/operator/reply-rules/new[^"]*)"', crew.operator.get(PAGE).text)
+    new_rule = crew.operator.get(unescape(link))
+    assert new_rule.status_code == 200
+    assert "老板在吗 门口能停车吗</textarea>" in new_rule.text

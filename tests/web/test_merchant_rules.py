@@ -5,14 +5,18 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from flask import Flask
 from sqlalchemy import select, text
+from sqlalchemy.orm import Session
 
 from bot.rules import writing
+from bot.rules.content import Answer
 from bot.rules.models import ReplyRule, ReplyRuleVersion
+from bot.rules.writing import Author, Draft
 from core.database import Role
 from core.models import AuditLog
 from core.runtime import Runtime
@@ -140,6 +144,7 @@ def test_a_rule_is_written_with_everything_it_can_have(shop: Shop) -> None:
         ({"kind2": "image"}, "请选择图片"),
         ({"hours": "早上"}, "没看懂"),
         ({"only_on": "国庆"}, "没看懂日期"),
+        ({"only_on": "9999-12-31"}, "没看懂日期"),
         ({"priority": "99"}, "格式不对"),
         ({"occasions": ["red_packet"]}, "请从列出的消息种类里选"),
         ({"menu_keys": "hours"}, "请从列出的消息种类里选"),
@@ -229,6 +234,25 @@ def test_of_two_windows_the_second_is_told_and_loses_nothing(shop: Shop) -> None
     assert versions(shop.runtime)[-1].answers[0]["text"] == "小区北门"
 
 
+def test_who_is_told_of_a_change_sees_that_change_however_late_it_came(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rule_id = write(shop)
+    opened = seen(shop, rule_id)
+    change = writing.change
+
+    def a_moment_later(session: Session, author: Author, rule_id: int, draft: Draft, **named: Any) -> bool:
+        west = replace(draft, content=replace(draft.content, answers=(Answer("text", text="小区西门"),)))
+        with shop.runtime.transaction(Role.MERCHANT, merchant_id=shop.merchant_id) as another:
+            change(another, author, rule_id, west, **named)
+        return change(session, author, rule_id, draft, **named)
+
+    monkeypatch.setattr(writing, "change", a_moment_later)
+    told = shop.owner.post(f"{HOME}/{rule_id}", fields(text1="小区北门", seen=opened))
+    assert told.status_code == 409
+    assert "小区西门" in told.text
+
+
 def test_the_tester_says_who_answers_and_why_the_others_do_not(shop: Shop) -> None:
     write(shop)
     approve(shop.runtime)
@@ -240,7 +264,8 @@ def test_the_tester_says_who_answers_and_why_the_others_do_not(shop: Shop) -> No
     assert "没有规则回答" in shop.owner.get(f"{HOME}/try?words=你好").text
     assert "由公众号自己回答" in shop.owner.get(f"{HOME}/try?words=优惠券").text
     assert "没有规则回答" in shop.owner.get(f"{HOME}/try?kind=voice&at=2026-10-01T21:30").text
-    assert shop.owner.get(f"{HOME}/try?kind=voice&at=2026-13-01T21:30").status_code == 422
+    for at in ("2026-13-01T21:30", "0001-01-01T00:00", "9999-12-31T23:59"):
+        assert shop.owner.get(f"{HOME}/try?kind=voice&at={at}").status_code == 422
     assert shop.owner.get(f"{HOME}/try?kind=red_packet").status_code == 422
 
 

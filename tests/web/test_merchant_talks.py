@@ -15,9 +15,10 @@ from flask import Flask
 from sqlalchemy import select, text
 
 from bot import store
-from bot.talks import desk
+from bot.talks import desk, enquiries
 from bot.talks.intake import Said
 from bot.talks.models import AnswerState, CannedReply, DeskWords, Direction, Kind, Talk, TalkMessage, Why, WordsKind
+from core.clock import business_day, start_of_day
 from core.database import Role
 from core.models import AuditLog, Outbox
 from core.runtime import Runtime
@@ -25,7 +26,7 @@ from merchants import identities
 from merchants.models import StaffRole
 from tests.bot.talks.conftest import put
 from tests.community import Neighbourhood
-from tests.conftest import statements
+from tests.conftest import advance, statements
 from tests.web.conftest import Browser
 from tests.web.shops import Shop, open_shop, photo
 from web.auth import access
@@ -256,6 +257,20 @@ def test_a_part_that_looks_the_same_is_answered_304_and_read_from_a_few_rows(sho
         newer = shop.owner.get(path, headers={**PART, "If-None-Match": etag})
         assert newer.status_code == 200
         assert f"有人吗 {path}" in newer.text
+
+
+def test_the_open_list_does_not_call_yesterday_today(shop: Inn) -> None:
+    midnight = start_of_day(business_day(shop.runtime.now()) + timedelta(days=1))
+    advance(shop.runtime, midnight - timedelta(minutes=5) - shop.runtime.now())
+    shop.owner.sign_in("wang")
+    talk_id = shop.hears(shop.welcomes_somebody(ago=timedelta(hours=30)), "在吗")
+    assert shop.says(talk_id, "在的").status_code == 201
+    before = shop.owner.get(f"{HOME}?box=all", headers=PART)
+    assert ">今天 23:5" in before.text
+    advance(shop.runtime, timedelta(minutes=6))
+    after = shop.owner.get(f"{HOME}?box=all", headers={**PART, "If-None-Match": before.headers["ETag"]})
+    assert after.status_code == 200
+    assert ">昨天 23:5" in after.text
 
 
 def test_every_change_of_an_answer_is_seen_by_who_has_the_talk_open(shop: Inn, clerk: Browser) -> None:
@@ -513,6 +528,16 @@ def test_a_talk_is_ended_and_taken_up_again(shop: Inn) -> None:
     assert '<p class="act-said" data-part="ended" hidden>' in part
 
 
+def test_a_talk_that_ended_by_itself_says_nothing_false_of_how_long_that_took(shop: Inn) -> None:
+    talk_id = shop.hears(shop.welcomes_somebody(ago=timedelta(days=8)), "几点开门", ago=timedelta(days=8))
+    with shop.runtime.transaction(Role.PLATFORM) as session:
+        session.execute(text("UPDATE talk_message SET created_at = at"))
+        enquiries.close_silent(session, shop.runtime.now())
+    page = shop.owner.get(f"{HOME}/{talk_id}").text
+    assert "自动结束了" in page
+    assert "两天" not in page
+
+
 def test_who_has_a_talk_and_the_customers_tags_stand_above_it_and_keep_up(shop: Inn, clerk: Browser) -> None:
     talk_id = shop.hears(shop.welcomes_somebody(ago=timedelta(hours=1)), "几点开门")
     path = f"{HOME}/{talk_id}"
@@ -589,6 +614,7 @@ def test_hours_are_kept_as_they_were_set(shop: Inn, clerk: Browser) -> None:
     [
         (week(mon=("09:00", "")), "每段时间都要写开始和结束"),
         (week(mon=("21:00", "09:00")), "结束要晚于开始"),
+        (week(mon=("09:0٣", "21:00")), "没有保存，这几处要改"),
         ({**week(), "closed_days": "国庆"}, "“国庆”不是日期"),
         ({**week(), "notify_after": "0"}, "客人等几分钟后提醒店里：请填 1 到 720 之间的整数"),
         ({**week(), "notify_after": "-5"}, '<a href="#notify_after">'),

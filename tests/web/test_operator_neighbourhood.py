@@ -86,8 +86,11 @@ def test_a_category_with_numbers_in_it_stays(crew: Crew, runtime: Runtime) -> No
         ({"phone": "微信联系"}, "拨不通"),
         ({"paid_from": "2026-12-01"}, "开始和结束"),
         ({"paid_from": "2026-12-09", "paid_until": "2026-12-01"}, "结束日期"),
+        ({"paid_from": "2026-12-01", "paid_until": "9999-12-31"}, "日期看不懂"),
+        ({"paid_from": "0001-01-01", "paid_until": "2026-12-01"}, "日期看不懂"),
         ({"merchant": "没有的店"}, "没有这家商户"),
         ({"communities": "999999"}, "没有这个社区"),
+        ({"communities": "9" * 5000}, "没有保存"),
         ({"name": "关注送红包"}, "诱导关注"),
     ],
 )
@@ -183,6 +186,15 @@ def test_a_paid_notice_needs_an_end_and_a_foreign_link_is_refused(crew: Crew, ru
     refused = crew.operator.post(f"{NOTICES}/new", {"title": "开张", "words": "见 http://evil-shop.com/x"})
     assert refused.status_code == 422
     assert "外站链接" in refused.text
+    assert rows(runtime, "SELECT * FROM notice") == []
+
+
+@pytest.mark.parametrize("typed", ["0001-01-01T00:00", "9999-12-31T23:59", "2026-02-30T10:00"])
+def test_a_moment_that_cannot_be_meant_is_said_at_its_field(crew: Crew, runtime: Runtime, typed: str) -> None:
+    crew.operator.get(NOTICES)
+    refused = crew.operator.post(f"{NOTICES}/new", {"title": "停水", "words": "明天", "shown_until": typed})
+    assert refused.status_code == 422
+    assert "请选一个日期和时间" in refused.text
     assert rows(runtime, "SELECT * FROM notice") == []
 
 

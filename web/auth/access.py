@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlencode
 
 from flask import Blueprint, Flask, Response, abort, current_app, g, redirect, request
 from flask.typing import ResponseReturnValue
@@ -23,7 +23,7 @@ from core.settings import Settings
 from merchants import staff as staff_services
 from merchants.models import LoginSession, Merchant, StaffRole
 from web.context import current_runtime, now
-from web.security import SAFE_METHODS, client_address, limiter, safe_path
+from web.security import SAFE_METHODS, client_address, limiter, parts_of, safe_path
 
 TOUCH_EVERY = timedelta(minutes=1)
 View = TypeVar("View", bound=Callable[..., Any])
@@ -237,11 +237,17 @@ def _sign_in(path: str) -> str:
 
 
 def _page_one_was_on() -> str:
-    """The page of ours that sent this request, as far as the browser says; else nothing."""
-    page = urlsplit(request.headers.get("HX-Current-URL") or request.headers.get("Referer") or "")
-    if page.netloc != request.host:
+    """The page of ours that sent this request, as far as the browser says; else nothing, as for the answer to a form,
+    which has no page of its own."""
+    page = parts_of(request.headers.get("HX-Current-URL") or request.headers.get("Referer") or "")
+    if page.netloc != request.host or _only_takes_forms(page.path):
         return ""
     return safe_path(f"{page.path}?{page.query}" if page.query else page.path, "")
+
+
+def _only_takes_forms(path: str) -> bool:
+    methods = current_app.url_map.bind("").allowed_methods(path)
+    return "POST" in methods and "GET" not in methods
 
 
 def keep_or_drop(response: Response) -> Response:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import structlog
 from flask import Blueprint, Flask, Response, current_app, g, redirect, render_template, request
@@ -32,7 +32,7 @@ from qrcodes import images
 from web.auth.access import Owners, access_of, drop_request, public
 from web.auth.browser import begin_browser, browser_hash, drop_browser, keep_browser
 from web.context import current_runtime, now
-from web.security import SAFE_METHODS, limiter, safe_path
+from web.security import SAFE_METHODS, limiter, parts_of, safe_path
 from wechat.errors import OutcomeUnknown, SignInAgain, WeChatError
 from wechat.oauth import ImproperIdentity, OAuth, OAuthIdentity
 
@@ -120,7 +120,7 @@ def to_wechat() -> ResponseReturnValue:
     """Send a guest to the door and back to this page afterwards; a form that was sent is not sent again."""
     drop_request()
     if request.headers.get("HX-Request"):
-        page = urlsplit(request.headers.get("HX-Current-URL", ""))
+        page = parts_of(request.headers.get("HX-Current-URL", ""))
         path = f"{page.path}?{page.query}" if page.query else page.path
         return Response(status=401, headers={"HX-Redirect": _way_in(path)})
     if request.method in SAFE_METHODS:

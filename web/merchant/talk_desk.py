@@ -33,7 +33,7 @@ SETTINGS = "/merchant/talks/settings"
 REPLIES = "/merchant/talks/replies"
 A_MONDAY = date(2024, 1, 1)
 
-Clock = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^(?:(?:[01]\d|2[0-3]):[0-5]\d)?$")]
+Clock = Annotated[str, StringConstraints(strip_whitespace=True, pattern=r"^(?:(?:[01][0-9]|2[0-3]):[0-5][0-9])?$")]
 """When within a day, as a browser's time field writes it; empty for none."""
 
 

@@ -203,7 +203,7 @@ def _answer(content: str, etag: str | None = None, *, status: int = 200) -> Resp
 
 
 def _list(query: TalksQuery) -> dict[str, Any]:
-    """What the list shows, and a mark that changes with it: also with every minute that somebody waits."""
+    """What the list shows, and a mark that changes with it: also every day, and every minute that somebody waits."""
     merchant_id, staff_id = g.staff.merchant_id, g.staff.id
     before = _key(query.before)
     if query.q:
@@ -213,7 +213,8 @@ def _list(query: TalksQuery) -> dict[str, Any]:
             g.session, merchant_id=merchant_id, staff_id=staff_id, only=Filter(query.box), after=before, limit=PAGE
         )
     counts = reading.counts(g.session, merchant_id=merchant_id, staff_id=staff_id)
-    minute = now().replace(second=0, microsecond=0) if any(one.waiting_since for one in page.lines) else None
+    minute = now().replace(second=0, microsecond=0)
+    turns = minute if any(one.waiting_since for one in page.lines) else business_day(minute)
     return {
         "query": query,
         "talks": page.lines,
@@ -228,7 +229,7 @@ def _list(query: TalksQuery) -> dict[str, Any]:
         ),
         "long_ago": now() - LONG_WAIT,
         "out_of_reach": now() - WINDOW,
-        "list_etag": etag_of(page, counts, minute, query),
+        "list_etag": etag_of(page, counts, turns, query),
     }
 
 
@@ -267,6 +268,7 @@ def _talk_page(talk: Line, query: TalkQuery, form: Submission[Any], fan_form: Su
         coupons=giveable(),
         text_max=TEXT_MAX_BYTES,
         note_max=answers.NOTE_MAX,
+        picture_max=pictures.MAX_UPLOAD_BYTES,
     )
 
 
@@ -329,7 +331,7 @@ def _happenings(talk: Line) -> list[Item]:
 
 def _ended(enquiry: Enquiry) -> str:
     if enquiry.closed_by != ClosedBy.STAFF:
-        return str(_("两天没人说话，自动结束了"))
+        return str(_("很久没人说话，自动结束了"))
     member = g.session.get(Staff, enquiry.closed_by_staff) if enquiry.closed_by_staff else None
     return str(_("%(name)s结束了这次接待", name=member.name if member else _("店里")))
 

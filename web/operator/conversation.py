@@ -122,8 +122,14 @@ def index() -> str:
         rules=rules,
         has_rules=writing.count_on(g.session) > 0,
         names=names_of(g.session, whose),
-        new_rule=lambda question: f"{NEW_RULE}?{urlencode({'keyword': question.example[:KEYWORD_MAX]})}",
+        new_rule=_new_rule,
     )
+
+
+def _new_rule(question: insight.Question) -> str:
+    """Where it becomes a rule: in one line, as keywords are written."""
+    keyword = " ".join(question.example.split())[:KEYWORD_MAX]
+    return f"{NEW_RULE}?{urlencode({'keyword': keyword})}"
 
 
 def _name(slot: Slot, *, is_day: bool) -> str:

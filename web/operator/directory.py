@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any
 
 from flask import Blueprint, Response, flash, g, redirect, render_template, request
@@ -390,7 +391,7 @@ def _entry_page(form: Submission[Any], entry: DirectoryEntry | None = None, *, s
     ours = account().id
     ticked = served or []
     if request.method == "POST":
-        ticked = [int(one) for one in request.form.getlist("communities") if one.isascii() and one.isdecimal()]
+        ticked = [int(one) for one in request.form.getlist("communities") if re.fullmatch(r"[0-9]{1,18}", one)]
     return render_template(
         "operator/directory_entry.html",
         form=form,

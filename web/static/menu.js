@@ -36,6 +36,7 @@
 
   const at = (place) => place && (place.length === 1 ? buttons[place[0]] : buttons[place[0]]?.sub_button?.[place[1]]);
   const siblings = (place) => (place.length === 1 ? buttons : buttons[place[0]].sub_button);
+  const lastOf = (place) => place[place.length - 1];
   const isSame = (one, other) => Boolean(one && other) && one.join() === other.join();
   const shown = (button) => button.name?.trim() || texts.unnamed;
 
@@ -65,7 +66,7 @@
 
   function row(button, place) {
     const faulty = verdict.faults.some((fault) => isSame(fault.place, place));
-    const last = siblings(place).length - 1, index = place.at(-1);
+    const last = siblings(place).length - 1, index = lastOf(place);
     const act = (label, run, disabled, look) => make("button", {
       class: `icon-button ${look}`, type: "button", "aria-label": `${label} “${shown(button)}”`, title: label, disabled, onclick: run,
     });
@@ -109,7 +110,7 @@
   }
 
   function drop(from, to) {
-    const [button] = siblings(from).splice(from.at(-1), 1);
+    const [button] = siblings(from).splice(lastOf(from), 1);
     if (from.length === 1) buttons.splice(to[0], 0, button);
     else {
       const list = (buttons[to[0]].sub_button ||= []);
@@ -120,12 +121,12 @@
     }
     if (from.length === 1) chosen = [to[0]];
     opened = chosen[0];
-    tell(filled(texts.moved, { name: shown(button), n: chosen.at(-1) + 1 }));
+    tell(filled(texts.moved, { name: shown(button), n: lastOf(chosen) + 1 }));
     changed();
   }
 
   function move(place, by) {
-    const list = siblings(place), index = place.at(-1), next = index + by;
+    const list = siblings(place), index = lastOf(place), next = index + by;
     if (next < 0 || next >= list.length) return;
     [list[index], list[next]] = [list[next], list[index]];
     chosen = [...place.slice(0, -1), next];
@@ -142,7 +143,7 @@
   }
 
   function remove(place) {
-    const [button] = siblings(place).splice(place.at(-1), 1);
+    const [button] = siblings(place).splice(lastOf(place), 1);
     if (place.length === 2 && !buttons[place[0]].sub_button.length) delete buttons[place[0]].sub_button;
     chosen = place.length === 2 ? [place[0]] : buttons.length ? [Math.min(place[0], buttons.length - 1)] : null;
     opened = chosen?.[0] ?? 0;

@@ -4,10 +4,29 @@
 
   const texts = JSON.parse(document.getElementById("texts")?.textContent || "{}");
 
+  // Phones of some years ago (Safari before 16) do not say which button sent a form, and send none for a script.
+  let pressed = null;
+  if (!("SubmitEvent" in window && "submitter" in SubmitEvent.prototype)) {
+    document.addEventListener("click", (event) => {
+      pressed = event.target.closest("button, input");
+      setTimeout(() => { pressed = null; });
+    }, true);
+    Object.defineProperty(Event.prototype, "submitter", {
+      configurable: true, get() { return this.type === "submit" && pressed?.form === this.target ? pressed : null; },
+    });
+  }
+  HTMLFormElement.prototype.requestSubmit ??= function requestSubmit(button) {
+    const sender = button?.cloneNode() ?? document.createElement("button");
+    sender.hidden = true;
+    this.append(sender);
+    sender.click();
+    sender.remove();
+  };
+
   // A form or button with data-confirm="…" asks first; data-confirm-button names the act ("停用这个商户").
   document.addEventListener("submit", (event) => {
-    const form = event.target;
-    const asker = event.submitter?.dataset.confirm ? event.submitter : form;
+    const { target: form, submitter } = event;
+    const asker = submitter?.dataset.confirm ? submitter : form;
     if (!asker.dataset.confirm || form.dataset.confirmed) return;
     event.preventDefault();
     event.stopImmediatePropagation();
@@ -17,13 +36,14 @@
       const asked = form.isConnected ? form : [...document.forms].find(isSame);
       if (!agreed || !asked) return;
       asked.dataset.confirmed = "yes";
-      asked.requestSubmit(form.isConnected ? event.submitter : undefined);
+      asked.requestSubmit(form.isConnected ? submitter : undefined);
       delete asked.dataset.confirmed;
     });
   }, true);
 
   function ask(question, button) {
     const dialog = document.createElement("dialog");
+    if (!dialog.showModal) return new Promise((resolve) => { setTimeout(() => resolve(confirm(question))); });
     const form = document.createElement("form");
     form.method = "dialog";
     const title = document.createElement("h2");

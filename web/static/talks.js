@@ -4,6 +4,8 @@
 
   const token = () => document.querySelector("meta[name=csrf-token]").content;
   const REACHABLE = "a[href], button, input, select, textarea, summary, audio";
+  // Who stayed away too long signs in and comes back to this page.
+  const signInAgain = (answer) => location.assign(answer.headers.get("HX-Redirect") ?? "/auth/sign-in");
   const NEAR_PX = 96;
   const SAID_FOR_MS = 6000;
 
@@ -73,7 +75,7 @@
 
   async function ask(frame) {
     const answer = await fetch(frame.dataset.poll, { headers: { "HX-Request": "true", "If-None-Match": frame.dataset.etag } });
-    if (answer.status === 401) location.assign("/auth/sign-in");
+    if (answer.status === 401) signInAgain(answer);
     if (answer.status !== 200) return;
     const html = await answer.text();
     frame.dataset.etag = answer.headers.get("ETag") ?? "";
@@ -203,8 +205,8 @@
 
   async function post(address, data) {
     try {
-      const answer = await fetch(address, { method: "POST", body: data, headers: { Accept: "application/json" } });
-      if (answer.status === 401) location.assign("/auth/sign-in");
+      const answer = await fetch(address, { method: "POST", body: data, headers: { Accept: "application/json", "HX-Request": "true" } });
+      if (answer.status === 401) signInAgain(answer);
       return { ok: answer.ok, ...(await answer.json().catch(() => ({}))) };
     } catch {
       return { ok: false };
@@ -222,9 +224,13 @@
   const [file, chosen, note] = [form.querySelector("input[type=file]"), form.querySelector("[data-chosen]"), form.querySelector("input[name=note]")];
   const bytes = (text) => new TextEncoder().encode(text).length;
   const most = Number(field.dataset.most);
-  const draft = `draft:${location.pathname}`;
-
-  if (!field.value) field.value = sessionStorage.getItem(draft) ?? "";
+  // What is kept of a note stays a note: its words are not for the customer.
+  const drafts = { answer: `draft:${location.pathname}`, note: `note:${location.pathname}` };
+  if (!field.value) {
+    const noted = sessionStorage.getItem(drafts.note);
+    note.checked = Boolean(noted);
+    field.value = noted || (sessionStorage.getItem(drafts.answer) ?? "");
+  }
   let intent = null;
   // The nonce stands for one intent: tapping again, or again after a bad line, sends once.
   function nonceFor(body) {
@@ -242,7 +248,8 @@
   }
 
   function refresh() {
-    sessionStorage.setItem(draft, field.value);
+    sessionStorage.setItem(drafts.answer, note.checked ? "" : field.value);
+    sessionStorage.setItem(drafts.note, note.checked ? field.value : "");
     const free = room();
     const over = note.checked ? left.dataset.overNote : left.dataset.over;
     left.textContent = free > 100 ? "" : (free < 0 ? over : left.dataset.room).replace("{count}", Math.abs(free));
@@ -316,6 +323,11 @@
     chosen.hidden = !file.files.length;
     problem.textContent = "";
     if (!file.files.length) return;
+    if (file.files[0].size > Number(file.dataset.most)) {
+      problem.textContent = file.dataset.tooLarge;
+      clearPicture();
+      return;
+    }
     const reader = new FileReader();
     reader.addEventListener("load", () => { chosen.querySelector("img").src = reader.result; });
     reader.readAsDataURL(file.files[0]);
