@@ -3,7 +3,9 @@
 import re
 from pathlib import Path
 
-NGINX = Path(__file__).parents[2] / "deploy" / "nginx.conf"
+PROJECT = Path(__file__).parents[2]
+NGINX = PROJECT / "deploy" / "nginx.conf"
+ROUTES = PROJECT / "tests" / "web" / "routes.txt"
 
 
 def test_no_log_of_the_proxy_holds_what_somebody_looked_for() -> None:
@@ -11,8 +13,8 @@ def test_no_log_of_the_proxy_holds_what_somebody_looked_for() -> None:
     conf = re.sub(r"#.*", "", NGINX.read_text(encoding="utf-8"))
     ((name, shape),) = re.findall(r"log_format\s+(\w+)\s+'([^']*)';", conf)
     logged = set(re.findall(r"\$\w+", shape))
-    assert {"$request_method", "$uri"} <= logged
-    assert not logged & {"$request", "$request_uri", "$args", "$query_string", "$http_referer", "$request_body"}
+    assert {"$request_method", "$path_without_token"} <= logged
+    assert not logged & {"$request", "$uri", "$request_uri", "$args", "$query_string", "$http_referer", "$request_body"}
     assert {where.split()[-1] for where in re.findall(r"access_log\s+([^;]+);", conf)} == {"off", name}
     servers = re.split(r"\nserver \{", conf)[1:]
     assert servers
@@ -20,3 +22,13 @@ def test_no_log_of_the_proxy_holds_what_somebody_looked_for() -> None:
         own = re.sub(r"\n    location [^{]*\{[^}]*\}", "", server)
         assert len(re.findall(r"access_log ", own)) == 1
         assert re.findall(r"error_log\s+\S+\s+(\w+);", own) == ["crit"]
+
+
+def test_no_log_of_the_proxy_holds_what_opens_a_door_once() -> None:
+    (pattern,) = re.findall(r"map \$uri \$path_without_token \{\s+~(\S+)\s+\$before\*\*\*;", NGINX.read_text("utf-8"))
+    doors = set(re.findall(r"(?m)^(\S*/)<token>", ROUTES.read_text("utf-8")))
+    assert doors
+    for door in doors:
+        found = re.match(pattern.replace("?<before>", "?P<before>"), f"{door}a-secret")
+        assert found is not None, door
+        assert found["before"] == door
