@@ -85,10 +85,13 @@ class Situation:
     question: Question | None = None
     talks: Mapping[int, TalkSeen] = field(default_factory=dict)
     """The writer's talks of the last days, by merchant."""
-    is_stale: bool = False
-    """It came late: it is taken in, and not answered any more (EV-6)."""
     late_by: timedelta = timedelta(0)
-    """How long before the newest that is known of the writer it was said."""
+    """How long before the newest that is known of the writer it was said; below zero for what is newer."""
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether it came late: it is taken in, and not answered any more (EV-6)."""
+        return self.late_by > timedelta(0)
 
     @property
     def shops(self) -> Shops:

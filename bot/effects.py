@@ -344,7 +344,6 @@ def _answer(event: Event, said: Event, known: Known, outcome: Outcome, *, inbox_
         known=known.subscriptions.shops,
         question=known.question,
         talks=known.talks,
-        is_stale=outcome.is_stale,
         late_by=known.follower.as_of - event.occurred_at if known.follower and known.follower.as_of else timedelta(0),
     )
     is_keyword = outcome.ask is not None and outcome.ask.what is benefits.Asks.KEYWORD
