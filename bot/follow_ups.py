@@ -25,6 +25,7 @@ from qrcodes.models import Welcome
 from wechat import outcome
 from wechat.client import WeChatClient, client_of
 from wechat.errors import WaitAMinute
+from wechat.outcome import CALL_LASTS
 from wechat.replies import Reply
 
 SEND: Final = "send_follow_up"
@@ -32,8 +33,6 @@ IN_TURN: Final = timedelta(seconds=1)
 """How soon to look again whether the message before has gone out."""
 SOON: Final = timedelta(seconds=5)
 """How soon to try again what the platform was too busy for: windows are a minute long."""
-CALL_LASTS: Final = timedelta(seconds=60)
-"""No call takes longer, a replaced token and its repetition included."""
 
 
 @dataclass(frozen=True, slots=True)

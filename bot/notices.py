@@ -25,13 +25,13 @@ from qrcodes.queries import ALARM_DAYS
 from wechat import outcome
 from wechat.client import client_of
 from wechat.errors import WaitAMinute
+from wechat.outcome import CALL_LASTS
 
 KEPT: Final = 2
 """Messages of a window that are left for answers."""
 LOOKS_BACK: Final = timedelta(minutes=10)
 """How late the first fan of a day may be noticed."""
 SOON: Final = timedelta(seconds=20)
-CALL_LASTS: Final = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)

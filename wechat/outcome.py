@@ -1,9 +1,15 @@
 """What became of one message that must never be sent twice."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from enum import StrEnum
+from typing import Final
 
 from wechat.errors import Refused, WaitAMinute, WeChatError
+
+CALL_LASTS: Final = timedelta(seconds=60)
+"""No call takes longer, a replaced token and its repetition included: one that was begun before and of which nothing
+was heard is unknown for good."""
 
 
 class Outcome(StrEnum):

@@ -28,7 +28,7 @@ from core.runtime import Runtime
 from wechat import outcome
 from wechat.client import WeChatClient, client_of
 from wechat.errors import Refused, WaitAMinute, WeChatError
-from wechat.outcome import Outcome
+from wechat.outcome import CALL_LASTS, Outcome
 from wechat.replies import ImageReply, Reply, TextReply
 
 SEND: Final = "send_answers"
@@ -36,8 +36,6 @@ AFTER_HELLO: Final = timedelta(seconds=2)
 """How long what the account answers by itself has to arrive first."""
 IN_TURN: Final = timedelta(seconds=1)
 SOON: Final = timedelta(seconds=5)
-CALL_LASTS: Final = timedelta(seconds=60)
-"""No call takes longer, a replaced token and its repetition included."""
 PICTURE_TRIES: Final = 5
 """How often a picture is brought to a platform that gives no answer, before what comes after it goes out."""
 OWE_AT_ONCE: Final = 500

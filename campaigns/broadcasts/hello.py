@@ -24,6 +24,7 @@ from core.jobs import Handler
 from core.outbox import Task, TryLater
 from core.runtime import Runtime
 from wechat.client import client_of
+from wechat.outcome import CALL_LASTS
 
 SEND: Final = "send_hello"
 AFTER: Final = timedelta(seconds=2)
@@ -33,8 +34,6 @@ IN_TURN: Final = timedelta(seconds=1)
 SOON: Final = timedelta(seconds=5)
 """How soon to try again what the platform was too busy for, at first: windows may be a minute long."""
 LATEST: Final = timedelta(minutes=10)
-CALL_LASTS: Final = timedelta(seconds=60)
-"""No call takes longer; after that the sweep calls it unknown."""
 EXPIRE_AT_ONCE: Final = 10_000
 WAITS_ON: Final = frozenset({Verdict.WAIT, Verdict.STOP, Verdict.CLOSED})
 """Answers after which the fan's next hello is waited for again; all others the sender writes down as its own."""
