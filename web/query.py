@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from typing import Annotated, TypeVar
 
@@ -22,6 +23,11 @@ class Query(BaseModel):
 
 Words = Annotated[str, StringConstraints(strip_whitespace=True, max_length=64, pattern=r"^[^\x00-\x1f\x7f]*$")]
 """What somebody typed into a search box."""
+
+
+def id_of(text: str) -> int | None:
+    """The id that a text spells; None where it spells none."""
+    return int(text) if re.fullmatch(r"[1-9][0-9]{0,17}", text) else None
 
 
 def _as_ids_are_written(value: object) -> object:

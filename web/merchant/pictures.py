@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated
 
 from flask import Blueprint, g, jsonify, request
@@ -15,6 +14,7 @@ from merchants.models import Picture, StaffRole
 from qrcodes.codes import new_public_id
 from web.acts import record
 from web.auth.access import merchant_required
+from web.query import id_of
 from web.security import limiter, upload_cap
 
 blueprint = Blueprint("merchant_pictures", __name__, url_prefix="/merchant/pictures")
@@ -41,8 +41,8 @@ def upload() -> ResponseReturnValue:
 
 def own_picture_url(picture_id: object) -> str | None:
     """The address of one of the shop's own pictures; what is no such picture has none."""
-    text = str(picture_id or "")
-    picture = g.session.get(Picture, int(text)) if re.fullmatch(r"[1-9][0-9]{0,17}", text) else None
+    number = id_of(str(picture_id or ""))
+    picture = None if number is None else g.session.get(Picture, number)
     return None if picture is None else picture_url(picture)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Annotated, Any
 
 from flask import Blueprint, Response, flash, g, redirect, render_template, request
@@ -28,7 +27,7 @@ from web.exports import Rows, csv_answer, rows_from
 from web.forms import Form, OneLine, OptionalLine, Submission, blank, read_form, the_file
 from web.language import refusal_text
 from web.operator.desk import PAGE, account, here
-from web.query import Id, Query, Words, read_query
+from web.query import Id, Query, Words, id_of, read_query
 from web.security import upload_cap
 
 blueprint = Blueprint("directory", __name__, url_prefix="/directory")
@@ -391,7 +390,7 @@ def _entry_page(form: Submission[Any], entry: DirectoryEntry | None = None, *, s
     ours = account().id
     ticked = served or []
     if request.method == "POST":
-        ticked = [int(one) for one in request.form.getlist("communities") if re.fullmatch(r"[0-9]{1,18}", one)]
+        ticked = [number for one in request.form.getlist("communities") if (number := id_of(one)) is not None]
     return render_template(
         "operator/directory_entry.html",
         form=form,
