@@ -259,7 +259,8 @@ def test_an_erasure_leaves_no_word_of_a_talk(shop: Shop) -> None:
     assert len(shop.enquiries(talk_id)) == 1, "that it was asked and answered stays"
 
 
-def test_an_answer_that_waited_for_an_erasure_is_not_kept(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def forgotten_while_somebody_writes(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> int:
+    """A talk whose fan is erased while what is written there waits for the talk; returns its id."""
     ann = shop.fan()
     talk_id = shop.said(ann)
     lock = answers.lock
@@ -269,6 +270,11 @@ def test_an_answer_that_waited_for_an_erasure_is_not_kept(shop: Shop, monkeypatc
         lock(session, **whose)
 
     monkeypatch.setattr(answers, "lock", when_they_are_forgotten)
+    return talk_id
+
+
+def test_an_answer_that_waited_for_an_erasure_is_not_kept(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    talk_id = forgotten_while_somebody_writes(shop, monkeypatch)
     with (
         pytest.raises(answers.FanLeft),
         shop.runtime.transaction(Role.MERCHANT, merchant_id=shop.merchant_id) as session,
@@ -281,15 +287,7 @@ def test_an_answer_that_waited_for_an_erasure_is_not_kept(shop: Shop, monkeypatc
 
 
 def test_a_note_that_waited_for_an_erasure_is_not_kept(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    ann = shop.fan()
-    talk_id = shop.said(ann)
-    lock = answers.lock
-
-    def when_they_are_forgotten(session: Session, **whose: int) -> None:
-        erasers.forget_now(shop.runtime, ann)
-        lock(session, **whose)
-
-    monkeypatch.setattr(answers, "lock", when_they_are_forgotten)
+    talk_id = forgotten_while_somebody_writes(shop, monkeypatch)
     with (
         pytest.raises(answers.FanForgotten),
         shop.runtime.transaction(Role.MERCHANT, merchant_id=shop.merchant_id) as session,

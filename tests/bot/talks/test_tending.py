@@ -335,30 +335,20 @@ def test_staff_are_told_once_of_who_waits_and_never_what_was_said(shop: Shop) ->
     assert row.path.startswith("/merchant/talks/")
 
 
-def test_who_waits_again_after_an_answer_is_news_again(shop: Shop) -> None:
+@pytest.mark.parametrize(("answered", "said"), [(5, 65), (6, 4)], ids=["after it", "before it, told after it"])
+def test_who_waits_again_after_an_answer_is_news_again(shop: Shop, answered: int, said: int) -> None:
     ann = shop.fan()
     talk_id = shop.said(ann, "在吗", at=shop.now)
-    for minutes, words in ((5, "在的"), (300, "")):
-        now = shop.now + timedelta(minutes=minutes)
-        with shop.runtime.transaction(Role.PLATFORM) as session:
-            telling.tell_of_waiting(session, now)
-        if words:
-            write(shop, talk_id, words, at=now)
-            shop.said(ann, "那几点关门", at=now + timedelta(hours=1))
-    assert told(shop.runtime) == [(shop.owner, NoticeKind.TALK_WAITS), (shop.clerk, NoticeKind.TALK_WAITS)] * 2
 
-
-def test_a_message_that_comes_in_late_after_an_answer_is_news_too(shop: Shop) -> None:
-    ann = shop.fan()
-    talk_id = shop.said(ann, "在吗", at=shop.now)
-    for minutes, words in ((5, "在的"), (300, "")):
-        now = shop.now + timedelta(minutes=minutes)
+    def look(minutes: int) -> None:
         with shop.runtime.transaction(Role.PLATFORM) as session:
-            telling.tell_of_waiting(session, now)
-        if words:
-            write(shop, talk_id, words, at=now + timedelta(minutes=1))
-            shop.said(ann, "要两斤", at=shop.now + timedelta(minutes=4))
-            assert shop.talk(talk_id).state == "waiting"
+            telling.tell_of_waiting(session, shop.now + timedelta(minutes=minutes))
+
+    look(5)
+    write(shop, talk_id, "在的", at=shop.now + timedelta(minutes=answered))
+    shop.said(ann, "那几点关门", at=shop.now + timedelta(minutes=said))
+    assert shop.talk(talk_id).state == "waiting"
+    look(300)
     assert told(shop.runtime) == [(shop.owner, NoticeKind.TALK_WAITS), (shop.clerk, NoticeKind.TALK_WAITS)] * 2
 
 
